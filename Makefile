@@ -1,0 +1,100 @@
+# kvwal: `make run` shows what it is for, `make test` that it works. Both install what they need (as root on Debian).
+#
+#   make build    the library, target/release/libkvwal.so and .a
+#   make run      store every file below /usr/include, be killed half-way, lose nothing
+#   make test     Rust tests, C and C++ tests, valgrind, the Python reader
+#   make check    formatting, lints, header up to date, exported symbols
+#   make nightly  the property tests with 10,000 cases, and threads under helgrind and drd for longer
+#   make header   take over the generated header after a change of src/ffi
+#   make clean
+
+CARGO ?= cargo
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+SOURCE_DIR ?= /usr/include
+
+LIB_DIR := target/release
+OUT := target/c
+CFLAGS := -std=c11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Werror -Iinclude
+CXXFLAGS := -std=c++17 -O2 -g -Wall -Wextra -Werror -Iinclude
+SHARED := -L$(LIB_DIR) -lkvwal -lpthread -Wl,-rpath,'$$ORIGIN/../../release'
+STATIC := $(LIB_DIR)/libkvwal.a -lpthread -ldl -lm
+
+C_TESTS := wal_full_test wal_crash_test kv_correctness_test api_test threads_test
+CXX_TESTS := test_wal_format
+PROGRAMS := $(foreach kind,shared static,$(addprefix $(OUT)/$(kind)/,$(C_TESTS) $(CXX_TESTS)))
+
+.PHONY: build run test check nightly header clean rust-test c-test tools
+
+build: tools
+	$(CARGO) build --release
+
+tools:
+	@tools/need.sh cargo cc gcc
+
+run: build
+	@$(MAKE) --no-print-directory $(OUT)/header_store
+	$(OUT)/header_store $(SOURCE_DIR)
+
+test: rust-test c-test
+	@echo "all tests passed"
+
+rust-test: tools
+	$(CARGO) test --features sim
+
+c-test: build
+	@tools/need.sh g++ valgrind strace python3
+	@$(MAKE) --no-print-directory $(PROGRAMS) $(OUT)/threads_race $(OUT)/commit_cost
+	c-tests/run.sh $(OUT)
+
+check: tools
+	@tools/need.sh nm
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --all-targets --features sim -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet
+	@$(MAKE) --no-print-directory build
+	tools/check_header.sh
+	tools/check_symbols.sh $(LIB_DIR)/libkvwal.so
+
+nightly: build
+	PROPTEST_CASES=10000 $(CARGO) test --release --features sim
+	@tools/need.sh g++ valgrind strace python3
+	@$(MAKE) --no-print-directory $(PROGRAMS) $(OUT)/threads_race $(OUT)/commit_cost
+	THREADS_ITERATIONS=200 c-tests/run.sh $(OUT)
+
+header: tools
+	$(CARGO) build --release
+	tools/check_header.sh --take
+
+$(OUT)/shared/%: c-tests/%.c c-tests/support.h include/kvwal.h $(LIB_DIR)/libkvwal.so
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $< $(SHARED)
+
+$(OUT)/static/%: c-tests/%.c c-tests/support.h include/kvwal.h $(LIB_DIR)/libkvwal.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $< $(STATIC)
+
+$(OUT)/shared/%: c-tests/%.cpp include/kvwal.hpp include/kvwal.h $(LIB_DIR)/libkvwal.so
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -o $@ $< $(SHARED)
+
+$(OUT)/static/%: c-tests/%.cpp include/kvwal.hpp include/kvwal.h $(LIB_DIR)/libkvwal.a
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -o $@ $< $(STATIC)
+
+# With a lock left out of the test's own bookkeeping, which helgrind and drd must notice.
+$(OUT)/threads_race: c-tests/threads_test.c c-tests/support.h include/kvwal.h $(LIB_DIR)/libkvwal.so
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -DMISSING_LOCK -o $@ $< -L$(LIB_DIR) -lkvwal -lpthread -Wl,-rpath,'$$ORIGIN/../release'
+
+$(OUT)/commit_cost: c-tests/commit_cost.c c-tests/support.h include/kvwal.h $(LIB_DIR)/libkvwal.so
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $< -L$(LIB_DIR) -lkvwal -lpthread -Wl,-rpath,'$$ORIGIN/../release'
+
+$(OUT)/header_store: examples/header_store.c include/kvwal.h $(LIB_DIR)/libkvwal.so
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $< -L$(LIB_DIR) -lkvwal -lpthread -Wl,-rpath,'$$ORIGIN/../release'
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Runs everything that tries the library from outside: run.sh DIR, where the Makefile has put the programs.
+#
+# Each C and C++ test with the shared library, with the static one, and under memcheck, which must find every block
+# freed; the threads under helgrind and drd, and once with a lock left out, which those must notice; what one caller
+# costs in system calls; the examples of the documents; the reader in Python.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/.." && pwd)
+programs=$(cd "$1" && pwd)
+work=$(mktemp -d "${TMPDIR:-/tmp}/kvwal-run.XXXXXX")
+cleanup() { rm -rf "$work"; }
+trap cleanup EXIT
+export TMPDIR=$work
+
+tests=(wal_full_test wal_crash_test kv_correctness_test api_test threads_test test_wal_format)
+# Valgrind's thread checkers are fifty times slower than the program.
+iterations=${THREADS_ITERATIONS:-30}
+passed=0
+
+fail() {
+    echo "FAIL"
+    [ ! -e "$work/output" ] || tail -n 40 "$work/output" >&2
+    echo "run.sh: $*" >&2
+    exit 1
+}
+
+# try NAME COMMAND...: runs it with its output kept.
+try() {
+    local name=$1
+    shift
+    printf '%-52s ' "[$name]"
+    "$@" >"$work/output" 2>&1 || fail "$name: exit status $?"
+    echo ok
+    passed=$((passed + 1))
+}
+
+memcheck() {
+    valgrind --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=all --error-exitcode=99 "$@" &&
+        grep -q 'All heap blocks were freed -- no leaks are possible' "$work/output" &&
+        ! grep 'ERROR SUMMARY' "$work/output" | grep -v 'ERROR SUMMARY: 0 errors from 0 contexts'
+}
+
+thread_check() {
+    local tool=$1
+    valgrind --tool="$tool" --error-exitcode=99 "$programs/shared/threads_test" "$iterations" &&
+        grep -q 'ERROR SUMMARY: 0 errors from 0 contexts' "$work/output"
+}
+
+# The negative control: a check that cannot fail is none.
+notices_missing_lock() {
+    local tool=$1
+    valgrind --tool="$tool" "$programs/threads_race" "$iterations" || true
+    ! grep -q 'ERROR SUMMARY: 0 errors from 0 contexts' "$work/output"
+}
+
+# A caller alone pays for a set with one write and one fdatasync; everything else a run does, it does once.
+one_write_one_sync() {
+    local sets=500
+    for count in $((sets)) $((sets * 2)); do
+        strace -f -c -o "$work/calls" -e trace=write,pwrite64,pwritev,fdatasync \
+            "$programs/commit_cost" "$work/cost-$count" "$count" || return 1
+        awk '$NF ~ /^(pwrite64|pwritev|write)$/ { writes += $4 } $NF == "fdatasync" { syncs += $4 }
+             END { print writes + 0, syncs + 0 }' "$work/calls" >"$work/counted-$count"
+    done
+    read -r writes_once syncs_once <"$work/counted-$sets"
+    read -r writes_twice syncs_twice <"$work/counted-$((sets * 2))"
+    echo "$sets more sets: $((writes_twice - writes_once)) writes, $((syncs_twice - syncs_once)) syncs"
+    [ $((writes_twice - writes_once)) -eq "$sets" ] && [ $((syncs_twice - syncs_once)) -eq "$sets" ]
+}
+
+# Eight callers at once share them.
+callers_share_syncs() {
+    "$programs/commit_cost" "$work/shared-cost" 200 8 || return 1
+    local sets commits syncs
+    read -r sets _ commits _ syncs _ <"$work/output"
+    [ "$syncs" -eq "$commits" ] && [ $((commits * 3)) -le "$sets" ]
+}
+
+for kind in shared static; do
+    for name in "${tests[@]}"; do
+        try "$name, $kind" "$programs/$kind/$name"
+    done
+done
+try "test_harness.sh" "$here/test_harness.sh"
+for name in "${tests[@]}"; do
+    try "$name, memcheck" memcheck "$programs/shared/$name"
+done
+for tool in helgrind drd; do
+    try "threads_test, $tool" thread_check "$tool"
+    try "threads_test with a lock left out, $tool" notices_missing_lock "$tool"
+done
+try "one write and one sync for a set" one_write_one_sync
+try "eight callers share writes and syncs" callers_share_syncs
+try "headers and examples" "$root/tests/header_example.sh"
+try "the reader in Python" "$root/tests/reader/test_reader.sh"
+
+echo "$passed passed, 0 failed"

@@ -1,0 +1,514 @@
+/*
+ * kvwal: a durable key-value store to link into a C program.
+ *
+ * This file is generated from src/ffi/ by cbindgen; do not edit it. `make header` makes it anew.
+ *
+ * A store is a directory. Every change goes to a checksummed write-ahead log and is synced before it is acknowledged;
+ * reads are served from memory; a checkpoint is a snapshot that lets the log start again.
+ *
+ * The promise
+ *   1. Acknowledged means durable: with KV_SYNC_ALWAYS, the default, a call that changed something returns KV_OK only
+ *      after its record is on stable storage, and readers see it only then.
+ *   2. After any crash the store holds an exact prefix of what was written, at least up to the last acknowledged write;
+ *      a batch is there as a whole or not at all.
+ *   3. Recovery stops at the first bad record. What lies behind it is copied to quarantine/ before it is cut off, and
+ *      kv_recovery_report() tells a torn tail from damaged data.
+ *   4. Nothing is appended behind a tail that is not known to be on the disk.
+ *   5. A failed fsync is final: that write and all later ones return KV_FAILED, reads go on, only a new open recovers.
+ *      The write whose fsync failed may or may not be there then.
+ *   6. A full disk heals: KV_NO_SPACE leaves everything as it was, and later writes go on once there is room.
+ *
+ * The rules
+ *   - Functions return KV_OK (0), an answer (positive) or an error (negative). kv_strerror() explains the code,
+ *     kv_errmsg() this thread's last failure.
+ *   - Keys and values are bytes with a length; they may contain NULs and may be empty. (NULL, 0) is empty.
+ *   - What a call receives it copies; what kv_get() returns is yours to kv_free().
+ *   - Outputs are set to NULL and 0 first, so that they are never left uninitialised.
+ *   - Calls on one kv_store may run on any number of threads. A kv_batch or a wal_writer serves one thread at a time.
+ *   - Structs that begin with struct_size grow only at the end; set struct_size to sizeof the struct.
+ *   - The library never prints, exits, or installs a signal handler.
+ *
+ * Example
+ *
+ *     #include <kvwal.h>
+ *     #include <stdio.h>
+ *     #include <string.h>
+ *
+ *     int main(void)
+ *     {
+ *         kv_store *store;
+ *         void *value;
+ *         size_t len;
+ *
+ *         if (kv_open("example-store", NULL, &store) != KV_OK ||
+ *             kv_set(store, "name", 4, "Ada", 3) != KV_OK) {    // on the disk when it returns
+ *             fprintf(stderr, "%s\n", kv_errmsg());
+ *             return 1;
+ *         }
+ *         if (kv_get(store, "name", 4, &value, &len) == KV_OK) {
+ *             printf("%.*s\n", (int)len, (char *)value);
+ *             kv_free(value);
+ *         }
+ *         return kv_close(store) == KV_OK ? 0 : 1;
+ *     }
+ */
+
+
+#ifndef KVWAL_H
+#define KVWAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define KVWAL_VERSION_STRING "0.1.0"
+#define KVWAL_VERSION_MAJOR 0
+#define KVWAL_VERSION_MINOR 1
+#define KVWAL_VERSION_PATCH 0
+
+/* The call did what it says. */
+#define KV_OK 0
+
+/* An answer, not an error: the key is not there (or has expired). */
+#define KV_NOT_FOUND 1
+
+/* An answer, not an error: the condition of a conditional write did not hold; nothing was changed. */
+#define KV_CONFLICT 2
+
+/* An argument is wrong; nothing happened. */
+#define KV_INVALID (-1)
+
+/* The key or value is longer than KV_MAX_KEY_LEN or KV_MAX_VALUE_LEN; nothing happened. */
+#define KV_TOO_LARGE (-2)
+
+/* Out of memory; nothing happened. */
+#define KV_NO_MEMORY (-3)
+
+/* The operating system refused or failed a file operation; kv_errmsg() has the call, the file and the errno. */
+#define KV_IO (-4)
+
+/*
+ * The disk, the quota or the file-size limit is full. The file was rolled back; the same write succeeds once there is
+ * room.
+ */
+#define KV_NO_SPACE (-5)
+
+/* Another process (or another handle of this one) has the store open; kv_errmsg() names its PID. */
+#define KV_LOCKED (-6)
+
+/* The files are damaged, incomplete, or not a store; nothing was changed. */
+#define KV_CORRUPT (-7)
+
+/* The record's checksum does not match its bytes. */
+#define KV_CRC_MISMATCH (-8)
+
+/* The buffer ends before the record does. */
+#define KV_INCOMPLETE (-9)
+
+/* An fsync failed on this handle: this write and all later ones are refused, reads go on. Close and open again. */
+#define KV_FAILED (-10)
+
+/* Written by, or compiled for, a newer version of the library. */
+#define KV_VERSION (-11)
+
+/* The handle was opened before a fork() and belongs to the parent process. */
+#define KV_FORKED (-12)
+
+/* The caller's buffer is too small; the length needed was stored. */
+#define KV_BUFFER (-13)
+
+/* A bug in the library; the handle refuses writes from now on. */
+#define KV_INTERNAL (-14)
+
+/* Longest key, in bytes. */
+#define KV_MAX_KEY_LEN 65535
+
+/* Longest value, in bytes (1 GiB). */
+#define KV_MAX_VALUE_LEN 1073741824
+
+/* kv_options.sync: a write returns after its record is on stable storage. The default. */
+#define KV_SYNC_ALWAYS 0
+
+/* kv_options.sync: a write returns after the kernel has it; a background thread syncs every sync_interval_ms. */
+#define KV_SYNC_INTERVAL 1
+
+/* kv_options.sync: a write returns after the kernel has it; only kv_sync(), kv_checkpoint() and kv_close() sync. */
+#define KV_SYNC_NONE 2
+
+/* kv_options.recovery: open with the longest exact prefix, and report what was cut. The default. */
+#define KV_RECOVER_PREFIX 0
+
+/* kv_options.recovery: refuse with KV_CORRUPT, and change nothing, if acknowledged data was damaged. */
+#define KV_RECOVER_STRICT 1
+
+/* kv_recovery.verdict: the log ended where its last record ends; nothing was cut. */
+#define KV_TAIL_CLEAN 0
+
+/* kv_recovery.verdict: the log ended in writes that a crash had interrupted; none of them was known to be durable. */
+#define KV_TAIL_TORN 1
+
+/* kv_recovery.verdict: a valid record behind the bad one proves that durable data was damaged. */
+#define KV_TAIL_DAMAGED 2
+
+/* wal_record.op: set a key. */
+#define WAL_OP_PUT 1
+
+/* wal_record.op: delete a key; there is no value. */
+#define WAL_OP_DELETE 2
+
+/* wal_record.op: set a key until wal_record.expires_at. */
+#define WAL_OP_PUT_EXPIRING 3
+
+/* wal_record.op, added to one of the above: the next record belongs to the same atomic batch. */
+#define WAL_OP_BATCH 128
+
+/* Changes that kv_write() makes all at once or not at all. One thread at a time. */
+typedef struct kv_batch kv_batch;
+
+/* An open store. Any number of threads may use one handle at once; only kv_close() must be the last call. */
+typedef struct kv_store kv_store;
+
+/* A log alone, without a store, opened by wal_open(). One thread at a time. */
+typedef struct wal_writer wal_writer;
+
+/* How to open a store. Fill it with kv_options_init(), then change what you need; zero always means the default. */
+typedef struct kv_options {
+    /* sizeof(kv_options) of the program, set by kv_options_init(). */
+    size_t struct_size;
+    /* KV_SYNC_ALWAYS, KV_SYNC_INTERVAL or KV_SYNC_NONE. */
+    int sync;
+    /* KV_RECOVER_PREFIX or KV_RECOVER_STRICT. */
+    int recovery;
+    /* Milliseconds between two syncs in KV_SYNC_INTERVAL. 0: 100. */
+    uint64_t sync_interval_ms;
+    /*
+     * Start a checkpoint in the background when the log exceeds this many bytes. 0: 64 MiB, or the size of the newest
+     * checkpoint where that is more. UINT64_MAX: never.
+     */
+    uint64_t checkpoint_wal_bytes;
+    /*
+     * Keep up to this many zero-filled bytes ahead of the last record, which makes the sync of a small write cheaper.
+     * 0: 256 KiB. UINT64_MAX: none.
+     */
+    uint64_t preallocate;
+    /* Non-zero: a store that does not exist is an error (KV_IO) instead of being created. */
+    int no_create;
+} kv_options;
+
+/* Called by kv_scan() once a key. key and value are valid until it returns. Non-zero ends the scan. */
+typedef int (*kv_scan_fn)(void *ctx, const void *key, size_t key_len, const void *value, size_t value_len);
+
+/* Counters and sizes of an open store, filled by kv_stats_get(). */
+typedef struct kv_stats {
+    /* sizeof(kv_stats) of the program, set before the call. */
+    size_t struct_size;
+    /* Calls of kv_get() and kv_get_into(), found or not. */
+    uint64_t gets;
+    /* Keys set, by kv_set(), kv_set_ttl() and kv_write(). */
+    uint64_t sets;
+    /* Keys deleted that were there, by kv_del() and kv_write(). */
+    uint64_t dels;
+    /* Calls on this handle that ended in an error (a negative result). */
+    uint64_t errors;
+    /* Keys in the store now; a key that has expired is counted until it is dropped. */
+    uint64_t keys;
+    /* Bytes of the values in the store now. */
+    uint64_t bytes;
+    /* LSN of the last record written. */
+    uint64_t last_lsn;
+    /* Highest LSN known to be on stable storage. */
+    uint64_t durable_lsn;
+    /* LSN of the newest checkpoint, 0 if there is none. */
+    uint64_t checkpoint_lsn;
+    /* Bytes of records in wal.log and wal.next. */
+    uint64_t wal_bytes;
+    /* Checkpoints completed since the store was opened. */
+    uint64_t checkpoints;
+    /* Group commits: each is one write of the log. */
+    uint64_t commits;
+    /* Syncs of the log (fdatasync). */
+    uint64_t syncs;
+} kv_stats;
+
+/* What recovery found, filled by kv_recovery_report() and wal_replay(). */
+typedef struct kv_recovery {
+    /* sizeof(kv_recovery) of the program, set before the call. */
+    size_t struct_size;
+    /* KV_TAIL_CLEAN, KV_TAIL_TORN or KV_TAIL_DAMAGED. */
+    int verdict;
+    /* LSN of the checkpoint that was loaded, 0 if none. In wal_replay(): after_lsn. */
+    uint64_t checkpoint_lsn;
+    /* LSN of the last record recovered; the store holds the effect of records 1 to this one. */
+    uint64_t last_lsn;
+    /* Records of the log that were applied. */
+    uint64_t records_replayed;
+    /* Where reading stopped: the offset behind the last good record, in the last log file read. */
+    uint64_t stop_offset;
+    /*
+     * Bytes behind stop_offset that were copied to quarantine/ and cut off. In wal_replay(), which changes nothing:
+     * the bytes that would be.
+     */
+    uint64_t bytes_quarantined;
+    /* Valid records found behind the first bad one, not applied. */
+    uint64_t records_behind;
+    /* Time that opening took. */
+    double seconds;
+    /* Highest LSN that the files prove to have been synced. */
+    uint64_t durable_lsn;
+    /* Keys loaded from the checkpoint. */
+    uint64_t checkpoint_keys;
+    /* Keys dropped because they had expired. */
+    uint64_t keys_expired;
+    /* Bytes rewritten and synced because nothing proved them durable. */
+    uint64_t bytes_rewritten;
+} kv_recovery;
+
+/* One record of the log. */
+typedef struct wal_record {
+    /* Log sequence number: 1, 2, 3, … without a gap. */
+    uint64_t lsn;
+    /* The highest LSN whose fsync had returned when this record was written. */
+    uint64_t durable_lsn;
+    /* Unix time in milliseconds, for WAL_OP_PUT_EXPIRING; otherwise 0 when read and ignored when written. */
+    uint64_t expires_at;
+    /* The key; NULL is allowed where key_len is 0. */
+    const void *key;
+    /* Bytes at key. */
+    size_t key_len;
+    /* The value; NULL is allowed where value_len is 0. */
+    const void *value;
+    /* Bytes at value; 0 for WAL_OP_DELETE. */
+    size_t value_len;
+    /* WAL_OP_PUT, WAL_OP_DELETE or WAL_OP_PUT_EXPIRING, with or without WAL_OP_BATCH. */
+    uint8_t op;
+} wal_record;
+
+/* Called by wal_replay() once a record. The record is valid until it returns. Non-zero ends the replay. */
+typedef int (*wal_replay_fn)(void *ctx, const struct wal_record *record);
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/* What a result code means, as static text; never NULL, also for a number that is no code. Does not block. */
+const char *kv_strerror(int code);
+
+/*
+ * This thread's last failure in words: the call, the file, the offset, the LSN, the errno, as far as they apply.
+ * Never NULL; empty if no call has failed yet. A call that succeeds, or answers KV_NOT_FOUND, leaves it alone. The
+ * text belongs to the library and is good until this thread's next kvwal call. Does not block.
+ */
+const char *kv_errmsg(void);
+
+/* Frees a value that kv_get() returned. NULL is fine. Does not block. */
+void kv_free(void *p);
+
+/* The version of the library that is loaded, such as "0.1.0"; static text. Does not block. */
+const char *kv_version(void);
+
+/* Fills in the defaults: every write synced, prefix recovery, a missing store is created. Does not block. */
+void kv_options_init(struct kv_options *o);
+
+/*
+ * Opens the store in the directory dir, creating it (but not its parents) if it is missing; recovers it first.
+ * options may be NULL for the defaults. On KV_OK *out is the handle, to be closed with kv_close(); otherwise NULL.
+ *
+ * Blocks on the disk: reads the checkpoint and the log, and syncs what it cannot prove durable.
+ *
+ * Returns KV_OK; KV_INVALID; KV_LOCKED if another process or handle has it open; KV_CORRUPT if the files are not a
+ * store, cannot be repaired, or (KV_RECOVER_STRICT) lost acknowledged data; KV_VERSION; KV_IO, also for a dir that is
+ * no directory or may not be written; KV_NO_SPACE; KV_NO_MEMORY. Whatever fails, no acknowledged byte is lost.
+ */
+int kv_open(const char *dir, const struct kv_options *options, struct kv_store **out);
+
+/*
+ * Sets key to value, replacing an earlier value and its expiry. key and value are copied.
+ *
+ * Blocks until the record is on stable storage (KV_SYNC_ALWAYS); calls of several threads share a sync. Visible to
+ * readers only then.
+ *
+ * Returns KV_OK; KV_INVALID; KV_TOO_LARGE; KV_NO_MEMORY; KV_NO_SPACE and KV_IO: not set, later writes may succeed;
+ * KV_FAILED: see guarantee 5 above; KV_FORKED; KV_INTERNAL.
+ */
+int kv_set(struct kv_store *s, const void *key, size_t key_len, const void *value, size_t value_len);
+
+/*
+ * As kv_set(), but the key is gone ttl_ms milliseconds from now (system clock), also if the store is closed meanwhile.
+ * A ttl_ms of 0 is KV_INVALID.
+ */
+int kv_set_ttl(struct kv_store *s,
+               const void *key,
+               size_t key_len,
+               const void *value,
+               size_t value_len,
+               uint64_t ttl_ms);
+
+/*
+ * Looks key up. On KV_OK *value is a copy, to be freed with kv_free(), and *value_len its length; it is not NULL for
+ * an empty value. Otherwise NULL and 0.
+ *
+ * Never waits for the disk.
+ *
+ * Returns KV_OK; KV_NOT_FOUND; KV_INVALID; KV_TOO_LARGE; KV_NO_MEMORY; KV_FORKED.
+ */
+int kv_get(struct kv_store *s, const void *key, size_t key_len, void **value, size_t *value_len);
+
+/*
+ * As kv_get(), but copies the value into buf, and allocates nothing. *value_len is the value's length on KV_OK, and
+ * the length needed on KV_BUFFER, when buf is left alone. buf may be NULL if buf_len is 0.
+ *
+ * Never waits for the disk.
+ *
+ * Returns KV_OK; KV_NOT_FOUND; KV_BUFFER; KV_INVALID; KV_TOO_LARGE; KV_FORKED.
+ */
+int kv_get_into(struct kv_store *s, const void *key, size_t key_len, void *buf, size_t buf_len, size_t *value_len);
+
+/*
+ * Deletes key. Blocks as kv_set() does if the key was there; otherwise not at all.
+ *
+ * Returns KV_OK; KV_NOT_FOUND if it was not there; and the errors of kv_set().
+ */
+int kv_del(struct kv_store *s, const void *key, size_t key_len);
+
+/*
+ * Makes the changes of a batch, in its order: all of them or, after any failure or crash, none; readers and scans,
+ * too, see all or none. One record group, one sync. The batch stays as it is and may be written again. An empty one
+ * is KV_OK.
+ *
+ * Blocks as kv_set() does, and returns what kv_set() returns.
+ */
+int kv_write(struct kv_store *s, const struct kv_batch *b);
+
+/*
+ * Calls fn with every key that begins with prefix, in byte order, each once, all as of the moment of the call: what is
+ * written meanwhile is not seen. fn gets ctx, and may call any function on the same handle but kv_close(). When it
+ * returns non-zero the scan ends, with KV_OK.
+ *
+ * Never waits for the disk, and writers do not wait for it. Holds a copy of the matching keys, and the values that
+ * writers replace meanwhile, in memory until it is done.
+ *
+ * Returns KV_OK; KV_INVALID; KV_NO_MEMORY; KV_FORKED.
+ */
+int kv_scan(struct kv_store *s, const void *prefix, size_t prefix_len, kv_scan_fn fn, void *ctx);
+
+/*
+ * Makes every earlier write durable; there is nothing to do in KV_SYNC_ALWAYS. Blocks on the disk.
+ *
+ * Returns KV_OK; KV_INVALID; KV_FAILED; KV_FORKED.
+ */
+int kv_sync(struct kv_store *s);
+
+/*
+ * Writes a snapshot of the store and retires the log that it covers, so that the next open is quick. Returns when a
+ * checkpoint covers everything acknowledged before the call, also if one was running already. Readers and writers go
+ * on meanwhile. Blocks on the disk.
+ *
+ * Returns KV_OK; KV_NO_SPACE and KV_IO: the old checkpoint and the log are as they were; KV_FAILED; KV_INVALID;
+ * KV_NO_MEMORY; KV_FORKED.
+ */
+int kv_checkpoint(struct kv_store *s);
+
+/*
+ * Fills *out, whose struct_size the caller has set. The counters are read one by one while other threads go on. Does
+ * not block on the disk.
+ *
+ * Returns KV_OK; KV_INVALID; KV_FORKED.
+ */
+int kv_stats_get(struct kv_store *s, struct kv_stats *out);
+
+/*
+ * Fills *out, whose struct_size the caller has set, with what kv_open() found. Does not block.
+ *
+ * Returns KV_OK; KV_INVALID; KV_FORKED.
+ */
+int kv_recovery_report(struct kv_store *s, struct kv_recovery *out);
+
+/*
+ * Closes the store: waits for a running checkpoint, syncs in the relaxed modes, gives preallocated space back. NULL is
+ * fine. The handle is gone whatever it returns; it must be the last call on it, with no other call still running.
+ * Blocks on the disk.
+ *
+ * Returns KV_OK; KV_FAILED if the handle had failed or the last sync does; KV_IO; KV_FORKED.
+ */
+int kv_close(struct kv_store *s);
+
+/* A new, empty batch, to be freed with kv_batch_free(); NULL only when memory has run out. Does not block. */
+struct kv_batch *kv_batch_new(void);
+
+/*
+ * Adds "set key to value". key and value are copied. Does not block.
+ *
+ * Returns KV_OK; KV_INVALID; KV_TOO_LARGE; KV_NO_MEMORY. A failed call leaves the batch as it was.
+ */
+int kv_batch_set(struct kv_batch *b, const void *key, size_t key_len, const void *value, size_t value_len);
+
+/*
+ * Adds "delete key"; a key that is not there is no error when the batch is written. Does not block.
+ *
+ * Returns KV_OK; KV_INVALID; KV_TOO_LARGE; KV_NO_MEMORY. A failed call leaves the batch as it was.
+ */
+int kv_batch_del(struct kv_batch *b, const void *key, size_t key_len);
+
+/* Empties a batch, to be filled again. Does not block. Returns KV_OK or KV_INVALID. */
+int kv_batch_clear(struct kv_batch *b);
+
+/* Frees a batch. NULL is fine. Does not block. */
+void kv_batch_free(struct kv_batch *b);
+
+/*
+ * Encodes *r as it stands, LSNs included, into buf, and stores the length in *written. If buf is too small, or NULL
+ * with a buf_len of 0, returns KV_BUFFER with the length needed in *written. Does not block.
+ *
+ * Returns KV_OK; KV_BUFFER; KV_INVALID; KV_TOO_LARGE.
+ */
+int wal_record_encode(const struct wal_record *r, void *buf, size_t buf_len, size_t *written);
+
+/*
+ * Decodes the record at the beginning of buf. On KV_OK *r is filled, with key and value pointing into buf, and
+ * *consumed is the record's length; otherwise *r is zero and *consumed 0. Does not block.
+ *
+ * Returns KV_OK; KV_INCOMPLETE if buf ends before the record does; KV_CRC_MISMATCH; KV_CORRUPT if no record has such a
+ * length, or its fields contradict each other; KV_VERSION if the checksum is right but the op unknown; KV_INVALID.
+ */
+int wal_record_decode(const void *buf, size_t len, struct wal_record *r, size_t *consumed);
+
+/*
+ * Opens the log file path, creating it if it is missing, to append to it. A damaged tail is copied to quarantine/ in
+ * the same directory, and cut off. On KV_OK *out is the handle, to be closed with wal_close(); otherwise NULL.
+ * Blocks on the disk.
+ *
+ * Returns KV_OK; KV_INVALID; KV_LOCKED; KV_CORRUPT; KV_VERSION; KV_IO; KV_NO_SPACE; KV_NO_MEMORY.
+ */
+int wal_open(const char *path, struct wal_writer **out);
+
+/*
+ * Appends *r: gives it the next LSN, encodes, writes and syncs it. Uses op, key, value and, for WAL_OP_PUT_EXPIRING,
+ * expires_at; sets lsn and durable_lsn on KV_OK. Blocks on the disk.
+ *
+ * Returns KV_OK; KV_INVALID; KV_TOO_LARGE; KV_NO_MEMORY; KV_NO_SPACE and KV_IO: not appended, later calls may succeed;
+ * KV_FAILED: a sync failed, and this writer takes no more records; KV_FORKED.
+ */
+int wal_append(struct wal_writer *w, struct wal_record *r);
+
+/*
+ * Closes a log. NULL is fine. The handle is gone whatever it returns. Returns KV_OK; KV_FAILED if a sync had failed;
+ * KV_FORKED.
+ */
+int wal_close(struct wal_writer *w);
+
+/*
+ * Calls fn with ctx and each record of the log file path whose LSN is above after_lsn, in order, up to the first bad
+ * one; a batch only when it is whole. When fn returns non-zero the replay ends, with KV_OK. out may be NULL; otherwise
+ * the caller has set its struct_size, and it says what was found. Changes nothing, and needs no lock. Blocks on the
+ * disk.
+ *
+ * Returns KV_OK, also when the tail is torn or damaged: out->verdict tells; KV_INVALID; KV_CORRUPT if the log begins
+ * above after_lsn + 1 (with an after_lsn of 0 it may begin anywhere), or the file is no log; KV_VERSION; KV_IO;
+ * KV_NO_MEMORY.
+ */
+int wal_replay(const char *path, uint64_t after_lsn, wal_replay_fn fn, void *ctx, struct kv_recovery *out);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* KVWAL_H */

@@ -1,0 +1,121 @@
+//! What happens beside the callers' threads: waiting for the next sync, and for the next checkpoint.
+
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::format::Lsn;
+use crate::sys::sync::{Condvar, Mutex};
+
+/// Tells a thread that sleeps between two pieces of work to end.
+#[derive(Default)]
+pub struct Stop {
+    stopped: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    /// Ends the waits, now and for ever.
+    pub fn set(&self) {
+        let mut stopped = self.stopped.lock();
+        *stopped = true;
+        self.changed.notify_all(&stopped);
+    }
+
+    /// Waits for `time`; true if it is time to end.
+    pub fn wait(&self, time: Duration) -> bool {
+        let stopped = self.stopped.lock();
+        if *stopped { true } else { *self.changed.wait_timeout(stopped, time) }
+    }
+}
+
+/// The newest checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// Its LSN.
+    pub lsn: Lsn,
+    /// The length of its file.
+    pub file_len: u64,
+}
+
+/// Makes checkpoints come one at a time, whoever wants them.
+pub struct Checkpoints {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    is_running: bool,
+    is_requested: bool,
+    is_stopped: bool,
+    newest: Option<Newest>,
+    completed: u64,
+}
+
+impl Checkpoints {
+    /// `newest` is the one that recovery loaded.
+    pub fn new(newest: Option<Newest>) -> Checkpoints {
+        let state = State { is_running: false, is_requested: false, is_stopped: false, newest, completed: 0 };
+        Checkpoints { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Returns when there is a checkpoint that covers `lsn`: waits for one that is running, and unless that turns out
+    /// to be enough, has `make` make one.
+    pub fn ensure(&self, lsn: Lsn, make: impl FnOnce() -> Result<Newest>) -> Result<()> {
+        let mut state = self.state.lock();
+        while state.is_running {
+            state = self.changed.wait(state);
+        }
+        if state.newest.is_some_and(|newest| newest.lsn >= lsn) {
+            return Ok(());
+        }
+        state.is_running = true;
+        drop(state);
+        let _running = Running(self);
+        let newest = make()?;
+        let mut state = self.state.lock();
+        state.newest = Some(newest);
+        state.completed += 1;
+        Ok(())
+    }
+
+    /// The newest checkpoint, and how many were completed.
+    pub fn newest(&self) -> (Option<Newest>, u64) {
+        let state = self.state.lock();
+        (state.newest, state.completed)
+    }
+
+    /// Wakes the thread that makes checkpoints in the background.
+    pub fn request(&self) {
+        let mut state = self.state.lock();
+        state.is_requested = true;
+        self.changed.notify_all(&state);
+    }
+
+    /// Ends that thread.
+    pub fn stop(&self) {
+        let mut state = self.state.lock();
+        state.is_stopped = true;
+        self.changed.notify_all(&state);
+    }
+
+    /// Waits until a checkpoint is requested; false if it is time to end.
+    pub fn wait_for_request(&self) -> bool {
+        let mut state = self.state.lock();
+        while !state.is_requested && !state.is_stopped {
+            state = self.changed.wait(state);
+        }
+        state.is_requested = false;
+        !state.is_stopped
+    }
+}
+
+/// Whoever makes a checkpoint stops doing so, also by an error or a panic.
+struct Running<'a>(&'a Checkpoints);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.is_running = false;
+        self.0.changed.notify_all(&state);
+    }
+}

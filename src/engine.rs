@@ -1,0 +1,257 @@
+//! The parts of an open store at work: writes go through the commit queue to the log and then to the table, and
+//! checkpoints are made of both.
+//!
+//! Lock order, from the outside in: the commit queue's (never held while another is taken), the log's
+//! ([`LogPair`]: `syncing`, then `active`), `visible`, a shard's of the table.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::background::{Checkpoints, Newest};
+use crate::checkpoint;
+use crate::commit::{CommitQueue, Committer, Request};
+use crate::error::{Error, Result};
+use crate::format::{Lsn, Op, Record};
+use crate::options::{Options, SyncMode};
+use crate::sys::sync::Mutex;
+use crate::table::{Change, Snapshot, Table};
+use crate::vfs::{Access, File, Vfs};
+use crate::wal::Latch;
+use crate::wal::pair::{Appended, LogPair};
+
+/// Shared by the callers' threads and the background threads of a store.
+pub struct Engine {
+    pub vfs: Arc<dyn Vfs>,
+    pub dir: PathBuf,
+    pub options: Options,
+    pub table: Table,
+    pub logs: LogPair,
+    pub latch: Arc<Latch>,
+    pub checkpoints: Checkpoints,
+    queue: CommitQueue<Write>,
+    /// What readers see. Held while a group is applied, so that a snapshot never begins inside one.
+    visible: Mutex<Visible>,
+    /// A checkpoint is requested when the log is longer than this.
+    checkpoint_above: AtomicU64,
+    sets: AtomicU64,
+    dels: AtomicU64,
+}
+
+/// How far the table is, and the log with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Visible {
+    /// The last record applied.
+    pub lsn: Lsn,
+    /// The last record known to be on the disk.
+    pub durable_lsn: Lsn,
+    /// Bytes of records in the log.
+    pub wal_bytes: u64,
+}
+
+/// Changes that are committed together.
+pub enum Write {
+    /// A change alone.
+    One([Change; 1]),
+    /// A batch.
+    Many(Vec<Change>),
+}
+
+impl Write {
+    fn changes(&self) -> &[Change] {
+        match self {
+            Write::One(change) => change,
+            Write::Many(changes) => changes,
+        }
+    }
+
+    fn changes_mut(&mut self) -> &mut [Change] {
+        match self {
+            Write::One(change) => change,
+            Write::Many(changes) => changes,
+        }
+    }
+
+    /// As the log has it; the writer sets the LSNs.
+    fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        let changes = self.changes();
+        changes.iter().enumerate().map(|(at, change)| {
+            let block = change.block();
+            Record {
+                lsn: 0,
+                durable_lsn: 0,
+                op: change.op(),
+                more: at + 1 < changes.len(),
+                expires_at: block.expires_at(),
+                key: block.key(),
+                value: block.value(),
+            }
+        })
+    }
+}
+
+impl Request for Write {
+    fn log_bytes(&self) -> usize {
+        self.records().map(|record| record.encoded_len()).sum()
+    }
+}
+
+impl Committer<Write> for Engine {
+    fn commit(&self, group: &mut [Write]) -> Result<()> {
+        let sync = self.options.sync == SyncMode::Always;
+        let appended = self.logs.append(group.iter().flat_map(Write::records), sync)?;
+        // The log stays locked until the group is applied, so that the table is never behind it.
+        self.apply(group, appended.state())
+    }
+}
+
+impl Engine {
+    /// Puts the parts of a recovered store together.
+    pub fn new(
+        vfs: Arc<dyn Vfs>,
+        dir: PathBuf,
+        options: Options,
+        table: Table,
+        logs: LogPair,
+        latch: Arc<Latch>,
+        newest: Option<Newest>,
+    ) -> Engine {
+        let Appended { at, bytes } = logs.end();
+        let visible = Visible { lsn: at.last_lsn, durable_lsn: at.durable_lsn, wal_bytes: bytes };
+        let threshold = options.checkpoint_threshold(newest.map_or(0, |newest| newest.file_len));
+        Engine {
+            vfs,
+            dir,
+            options,
+            table,
+            logs,
+            latch,
+            checkpoints: Checkpoints::new(newest),
+            queue: CommitQueue::new(),
+            visible: Mutex::new(visible),
+            checkpoint_above: AtomicU64::new(threshold.unwrap_or(u64::MAX)),
+            sets: AtomicU64::new(0),
+            dels: AtomicU64::new(0),
+        }
+    }
+
+    /// Commits changes; returns them, applied.
+    pub fn write(&self, write: Write) -> Result<Write> {
+        let written = self.queue.submit(write, self)?;
+        for change in written.changes() {
+            match (change.op(), change.found()) {
+                (Op::Delete, true) => self.dels.fetch_add(1, Ordering::Relaxed),
+                (Op::Delete, false) => 0,
+                _ => self.sets.fetch_add(1, Ordering::Relaxed),
+            };
+        }
+        Ok(written)
+    }
+
+    fn apply(&self, group: &mut [Write], appended: Appended) -> Result<()> {
+        let mut visible = self.visible.lock();
+        let mut lsn = visible.lsn + 1;
+        for write in group {
+            let changes = write.changes_mut();
+            let count = changes.len() as Lsn;
+            let applied = match changes {
+                [change] => self.table.apply(change, lsn, || self.vfs.now_ms()),
+                changes => self.table.apply_batch(changes, lsn),
+            };
+            // Durable but not visible, for want of memory: only a new open can bring the two together again.
+            applied.map_err(|error| self.latch.set(&error))?;
+            lsn += count;
+        }
+        debug_assert_eq!(lsn - 1, appended.at.last_lsn, "the table follows the log");
+        *visible = Visible { lsn: lsn - 1, durable_lsn: appended.at.durable_lsn, wal_bytes: appended.bytes };
+        if appended.bytes > self.checkpoint_above.load(Ordering::Relaxed) {
+            self.checkpoint_above.swap(u64::MAX, Ordering::Relaxed);
+            self.checkpoints.request();
+        }
+        Ok(())
+    }
+
+    /// How far the table is. Waits for a group that is being applied, not for the disk.
+    pub fn visible(&self) -> Visible {
+        *self.visible.lock()
+    }
+
+    /// Keys set and keys deleted so far.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.sets.load(Ordering::Relaxed), self.dels.load(Ordering::Relaxed))
+    }
+
+    /// The table as it is now.
+    pub fn snapshot(&self) -> Snapshot<'_> {
+        let visible = self.visible.lock();
+        self.table.snapshot(visible.lsn)
+    }
+
+    /// Makes every earlier write durable.
+    pub fn sync(&self) -> Result<()> {
+        let at = self.logs.sync()?;
+        let mut visible = self.visible.lock();
+        visible.durable_lsn = visible.durable_lsn.max(at.durable_lsn);
+        Ok(())
+    }
+
+    /// Returns when a checkpoint covers everything that is visible now.
+    pub fn checkpoint(&self) -> Result<()> {
+        self.latch.check()?;
+        self.checkpoints.ensure(self.visible().lsn, || {
+            let made = self.make_checkpoint();
+            self.schedule_next(made.as_ref().ok());
+            made
+        })
+    }
+
+    /// Sets the length of the log that starts the next checkpoint in the background. After a failure, wait for as much
+    /// log again.
+    fn schedule_next(&self, made: Option<&Newest>) {
+        let (newest, _) = self.checkpoints.newest();
+        let newest_len = made.copied().or(newest).map_or(0, |newest| newest.file_len);
+        let Some(threshold) = self.options.checkpoint_threshold(newest_len) else { return };
+        let from = if made.is_some() { 0 } else { self.visible().wal_bytes };
+        self.checkpoint_above.swap(from.saturating_add(threshold), Ordering::Relaxed);
+    }
+
+    /// The steps are those of [`checkpoint`](crate::checkpoint).
+    fn make_checkpoint(&self) -> Result<Newest> {
+        let next = self.logs.prepare()?;
+        let (snapshot, wal_offset) = self.logs.switch(next, |at| {
+            let mut visible = self.visible.lock();
+            debug_assert_eq!(visible.lsn, at.last_lsn, "the table follows the log");
+            visible.durable_lsn = at.durable_lsn;
+            (self.table.snapshot(visible.lsn), at.end)
+        })?;
+        let unfinished = self.dir.join(checkpoint::UNFINISHED);
+        let finished = self.dir.join(checkpoint::NAME);
+        let written = self.write_checkpoint(snapshot, wal_offset).and_then(|newest| {
+            let renamed = self.vfs.rename(&unfinished, &finished);
+            renamed.map_err(|cause| Error::io(format_args!("rename {}", unfinished.display()), &cause))?;
+            Ok(newest)
+        });
+        let newest = written.inspect_err(|_| {
+            // If it cannot be removed either, the next checkpoint or the next open overwrites or removes it.
+            let _ = self.vfs.remove(&unfinished);
+        })?;
+        self.logs.sync_dir()?;
+        self.visible.lock().wal_bytes = self.logs.retire()?;
+        Ok(newest)
+    }
+
+    /// Writes `checkpoint.tmp`, syncs it, and reads it back from the disk.
+    fn write_checkpoint(&self, snapshot: Snapshot<'_>, wal_offset: u64) -> Result<Newest> {
+        let path = self.dir.join(checkpoint::UNFINISHED);
+        let error = |call, cause| Error::io(format_args!("{call} {}", path.display()), &cause);
+        let file: Arc<dyn File> = self.vfs.open(&path, Access::Create).map_err(|cause| error("create", cause))?;
+        let written = checkpoint::writer::write(&*file, &path, snapshot, wal_offset, self.vfs.now_ms())?;
+        file.sync_all().map_err(|cause| error("fsync", cause))?;
+        file.drop_cache();
+        let read = checkpoint::reader::read(&*file, &path, |_| Ok(()))?;
+        if read != written {
+            return Err(Error::corrupt(format!("{} is not what was written", path.display())));
+        }
+        Ok(Newest { lsn: written.lsn, file_len: written.file_len })
+    }
+}

@@ -1,0 +1,86 @@
+//! How to open a store.
+
+/// When a write is made durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SyncMode {
+    /// Before it is acknowledged or visible.
+    #[default]
+    Always,
+    /// By a background thread, every [`Options::sync_interval_ms`].
+    Interval,
+    /// By [`Store::sync`](crate::Store::sync), a checkpoint, or closing.
+    None,
+}
+
+/// What to do when acknowledged data turns out to be damaged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecoveryMode {
+    /// Open with the longest exact prefix, and report.
+    #[default]
+    Prefix,
+    /// Refuse, and change nothing.
+    Strict,
+}
+
+/// A number of bytes, or what stands for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Size {
+    /// A sensible number.
+    #[default]
+    Default,
+    /// So many bytes.
+    Bytes(u64),
+    /// Do not do it at all.
+    Never,
+}
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// When a write is made durable.
+    pub sync: SyncMode,
+    /// Milliseconds between two syncs in [`SyncMode::Interval`]; at least 1.
+    pub sync_interval_ms: u64,
+    /// How much log starts a checkpoint in the background. By default 64 MiB, or the size of the newest checkpoint
+    /// where that is more, so that checkpoints write at most about as much again as the log does.
+    pub checkpoint_wal_bytes: Size,
+    /// How many zero-filled bytes are kept ahead of the last record. By default 256 KiB.
+    pub preallocate: Size,
+    /// What to do about damage.
+    pub recovery: RecoveryMode,
+    /// Whether to create a store that does not exist.
+    pub create: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            sync: SyncMode::Always,
+            sync_interval_ms: 100,
+            checkpoint_wal_bytes: Size::Default,
+            preallocate: Size::Default,
+            recovery: RecoveryMode::Prefix,
+            create: true,
+        }
+    }
+}
+
+impl Options {
+    /// Bytes to keep ahead of the last record.
+    pub(crate) fn preallocate_bytes(&self) -> u64 {
+        match self.preallocate {
+            Size::Default => 256 << 10,
+            Size::Bytes(bytes) => bytes,
+            Size::Never => 0,
+        }
+    }
+
+    /// How much log starts a checkpoint, given the size of the newest one.
+    pub(crate) fn checkpoint_threshold(&self, newest_checkpoint: u64) -> Option<u64> {
+        match self.checkpoint_wal_bytes {
+            Size::Default => Some(newest_checkpoint.max(64 << 20)),
+            Size::Bytes(bytes) => Some(bytes),
+            Size::Never => None,
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! The store as its users see it.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use std::{io, mem};
+
+use crate::background::{Newest, Stop};
+use crate::batch::Batch;
+use crate::engine::{Engine, Write};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{self, Lsn, Op};
+use crate::lock::{self, DirLock};
+use crate::options::{Options, Size, SyncMode};
+use crate::recovery::{self, Recovered, Report};
+use crate::sys::block::Block;
+use crate::sys::fork::Owner;
+use crate::sys::signal;
+use crate::table::{Change, Cursor, is_expired};
+use crate::vfs::Vfs;
+use crate::vfs::os::OsVfs;
+use crate::wal::Latch;
+use crate::wal::pair::LogPair;
+
+/// A durable key-value store in a directory.
+///
+/// Any number of threads may use one store. A change is durable when the call that made it returns (in
+/// [`SyncMode::Always`]), and visible only then. Dropping a store closes it; [`close`](Store::close) also says whether
+/// that went well.
+pub struct Store {
+    engine: Arc<Engine>,
+    owner: Owner,
+    /// `None` once the store is closed.
+    lock: Option<DirLock>,
+    stop: Arc<Stop>,
+    threads: Vec<JoinHandle<()>>,
+    report: Report,
+    errors: AtomicU64,
+}
+
+/// Counters and sizes of an open store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Lookups, found or not.
+    pub gets: u64,
+    /// Keys set.
+    pub sets: u64,
+    /// Keys deleted that were there.
+    pub dels: u64,
+    /// Calls that ended in an error, as far as they were counted by [`Store::count_error`].
+    pub errors: u64,
+    /// Keys in the store; one that has expired counts until it is dropped.
+    pub keys: u64,
+    /// Bytes of the values in the store.
+    pub bytes: u64,
+    /// LSN of the last record written.
+    pub last_lsn: Lsn,
+    /// Highest LSN known to be on stable storage.
+    pub durable_lsn: Lsn,
+    /// LSN of the newest checkpoint, 0 if there is none.
+    pub checkpoint_lsn: Lsn,
+    /// Bytes of records in the log.
+    pub wal_bytes: u64,
+    /// Checkpoints completed since the store was opened.
+    pub checkpoints: u64,
+    /// Group commits.
+    pub commits: u64,
+    /// Syncs of the log.
+    pub syncs: u64,
+}
+
+impl Store {
+    /// Opens the store in `dir`, creating it if it is missing, and recovers it first.
+    pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<Store> {
+        Store::open_on(Arc::new(OsVfs), dir, options)
+    }
+
+    /// As [`open`](Store::open), on any file system.
+    pub fn open_on(vfs: Arc<dyn Vfs>, dir: impl AsRef<Path>, options: &Options) -> Result<Store> {
+        // Absolute, so that the store stays where it is when the program changes its working directory.
+        let dir = std::path::absolute(dir.as_ref()).map_err(|cause| error("open", dir.as_ref(), &cause))?;
+        ensure_dir(&*vfs, &dir, options.create)?;
+        let lock = DirLock::acquire(&*vfs, &dir)?;
+        match Store::open_locked(vfs, dir, options) {
+            Ok(mut store) => {
+                store.lock = Some(lock);
+                Ok(store)
+            }
+            Err(error) => {
+                lock.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    fn open_locked(vfs: Arc<dyn Vfs>, dir: PathBuf, options: &Options) -> Result<Store> {
+        let owner = Owner::current().map_err(|cause| error("open", &dir, &cause))?;
+        let Recovered { table, log, next, checkpoint, report } = recovery::recover(&*vfs, &dir, options)?;
+        let latch = Arc::new(Latch::default());
+        let preallocate = options.preallocate_bytes();
+        let logs = LogPair::new(Arc::clone(&vfs), &dir, log, next, preallocate, Arc::clone(&latch));
+        let newest = checkpoint.map(|header| Newest { lsn: header.lsn, file_len: header.file_len });
+        let engine = Arc::new(Engine::new(vfs, dir, options.clone(), table, logs, latch, newest));
+        let mut store = Store {
+            engine,
+            owner,
+            lock: None,
+            stop: Arc::default(),
+            threads: Vec::new(),
+            report,
+            errors: AtomicU64::new(0),
+        };
+        signal::with_all_blocked(|| store.start_threads())?;
+        Ok(store)
+    }
+
+    /// Starts the threads that the options call for.
+    fn start_threads(&mut self) -> Result<()> {
+        let options = &self.engine.options;
+        if options.sync == SyncMode::Interval {
+            let interval = Duration::from_millis(options.sync_interval_ms.max(1));
+            let stop = Arc::clone(&self.stop);
+            self.start("kvwal-sync", move |engine| {
+                while !stop.wait(interval) {
+                    // A failure is latched, and the next write reports it.
+                    let _ = engine.sync();
+                }
+            })?;
+        }
+        if self.engine.options.checkpoint_wal_bytes != Size::Never {
+            self.start("kvwal-ckpt", |engine| {
+                while engine.checkpoints.wait_for_request() {
+                    // If it fails the log stays, and another is tried when it has grown.
+                    let _ = engine.checkpoint();
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, name: &str, work: impl FnOnce(&Engine) + Send + 'static) -> Result<()> {
+        let engine = Arc::clone(&self.engine);
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&engine));
+        self.threads.push(thread.map_err(|cause| Error::io(format_args!("start thread {name}"), &cause))?);
+        Ok(())
+    }
+
+    /// Sets `key` to `value`.
+    pub fn set(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.put(Op::Put, key, value, 0)
+    }
+
+    /// Sets `key` to `value` for the next `ttl_ms` milliseconds; at least 1.
+    pub fn set_ttl(&self, key: &[u8], value: &[u8], ttl_ms: u64) -> Result<()> {
+        if ttl_ms == 0 {
+            return Err(Error::new(ErrorKind::Invalid, "a time to live of 0"));
+        }
+        self.put(Op::PutExpiring, key, value, self.engine.vfs.now_ms().saturating_add(ttl_ms))
+    }
+
+    fn put(&self, op: Op, key: &[u8], value: &[u8], expires_at: u64) -> Result<()> {
+        self.check_process()?;
+        let change = self.change(op, key, value, expires_at)?;
+        self.engine.write(Write::One([change])).map(drop)
+    }
+
+    /// Deletes `key`; false if it was not there.
+    pub fn del(&self, key: &[u8]) -> Result<bool> {
+        self.check_process()?;
+        let change = self.change(Op::Delete, key, b"", 0)?;
+        let now = || self.engine.vfs.now_ms();
+        let is_there = |block: &Block| block.expires_at() == 0 || !is_expired(block, now());
+        // What is not visible now is not there at this moment, whatever else is under way.
+        if !self.engine.table.peek(key, is_there).unwrap_or(false) {
+            return Ok(false);
+        }
+        match self.engine.write(Write::One([change]))? {
+            Write::One([change]) => Ok(change.found()),
+            Write::Many(_) => unreachable!("the queue gives back what it was given"),
+        }
+    }
+
+    /// Makes all changes of a batch, or, after any failure or crash, none.
+    pub fn write(&self, batch: &Batch) -> Result<()> {
+        self.check_process()?;
+        let mut changes = Vec::new();
+        changes.try_reserve_exact(batch.len()).map_err(|_| Error::no_memory(batch.len() * size_of::<Change>()))?;
+        for (key, value) in batch.changes() {
+            let op = if value.is_some() { Op::Put } else { Op::Delete };
+            changes.push(self.change(op, key, value.unwrap_or_default(), 0)?);
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.engine.write(Write::Many(changes)).map(drop)
+    }
+
+    fn change(&self, op: Op, key: &[u8], value: &[u8], expires_at: u64) -> Result<Change> {
+        format::check_lengths(key, value)?;
+        let block = Block::new(key, value, expires_at).ok_or_else(|| Error::no_memory(key.len() + value.len()))?;
+        Ok(self.engine.table.change(op, block))
+    }
+
+    /// The value of `key`.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.get_with(key, <[u8]>::to_vec)
+    }
+
+    /// Calls `found` with the value of `key`, if it is there. That happens under a lock which makes writers of nearby
+    /// keys wait: `found` must not call the store.
+    pub fn get_with<R>(&self, key: &[u8], found: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        self.check_process()?;
+        format::check_lengths(key, b"")?;
+        let now = || self.engine.vfs.now_ms();
+        let found = self.engine.table.get(key, |block| match block.expires_at() {
+            0 => Some(found(block.value())),
+            _ if is_expired(block, now()) => None,
+            _ => Some(found(block.value())),
+        });
+        Ok(found.flatten())
+    }
+
+    /// Calls `visit` with every key that begins with `prefix`, in byte order, and its value, as of this moment, until
+    /// it returns false. It may call the store.
+    pub fn scan(&self, prefix: &[u8], mut visit: impl FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
+        self.check_process()?;
+        let now = self.engine.vfs.now_ms();
+        let snapshot = self.engine.snapshot();
+        let mut keys = Keys::default();
+        let (mut cursor, mut copied) = (Cursor::default(), Ok(()));
+        while copied.is_ok()
+            && snapshot.visit_some(&mut cursor, |block| {
+                if copied.is_ok() && block.key().starts_with(prefix) && !is_expired(block, now) {
+                    copied = keys.push(block.key());
+                }
+            })
+        {}
+        copied?;
+        let mut value = Vec::new();
+        for key in keys.sorted() {
+            let copied = snapshot.get(key, |block| {
+                value.clear();
+                value.try_reserve(block.value_len()).map_err(|_| Error::no_memory(block.value_len()))?;
+                value.extend_from_slice(block.value());
+                Ok(())
+            });
+            copied.expect("a snapshot keeps what it sees")?;
+            if !visit(key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes every earlier write durable, in the relaxed modes.
+    pub fn sync(&self) -> Result<()> {
+        self.check_process()?;
+        self.engine.sync()
+    }
+
+    /// Returns when a checkpoint covers everything acknowledged before the call.
+    pub fn checkpoint(&self) -> Result<()> {
+        self.check_process()?;
+        self.engine.checkpoint()
+    }
+
+    /// Counters and sizes.
+    pub fn stats(&self) -> Stats {
+        let usage = self.engine.table.usage();
+        let visible = self.engine.visible();
+        let (sets, dels) = self.engine.counts();
+        let (commits, syncs) = self.engine.logs.counts();
+        let (newest, checkpoints) = self.engine.checkpoints.newest();
+        Stats {
+            gets: usage.gets,
+            sets,
+            dels,
+            errors: self.errors.load(Ordering::Relaxed),
+            keys: usage.keys,
+            bytes: usage.value_bytes,
+            last_lsn: visible.lsn,
+            durable_lsn: visible.durable_lsn,
+            checkpoint_lsn: newest.map_or(0, |newest| newest.lsn),
+            wal_bytes: visible.wal_bytes,
+            checkpoints,
+            commits,
+            syncs,
+        }
+    }
+
+    /// What opening found.
+    pub fn recovery_report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Counts a failed call, for [`Stats::errors`].
+    pub fn count_error(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An error in a forked child of the process that opened the store.
+    pub fn check_process(&self) -> Result<()> {
+        lock::check_process(&self.owner)
+    }
+
+    /// Panics unless the table is consistent. For tests.
+    pub fn check_invariants(&self) {
+        self.engine.table.check_invariants();
+    }
+
+    /// Closes the store: waits for a running checkpoint, makes everything durable, and gives allocated space back.
+    pub fn close(mut self) -> Result<()> {
+        self.shut()
+    }
+
+    fn shut(&mut self) -> Result<()> {
+        if let Err(error) = self.check_process() {
+            self.leave_to_parent();
+            return Err(error);
+        }
+        self.stop.set();
+        self.engine.checkpoints.stop();
+        let mut result = Ok(());
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                result = Err(Error::new(ErrorKind::Internal, "a bug in kvwal: a background thread panicked"));
+            }
+        }
+        if let Some(lock) = self.lock.take() {
+            let closed = self.engine.logs.close();
+            result = result.and(closed).and(lock.release());
+        }
+        result
+    }
+
+    /// In a forked child: gives our share of the lock back, and leaves the rest alone. The memory may be in the middle
+    /// of a change by a thread that the child does not have, so it is not even freed.
+    fn leave_to_parent(&mut self) {
+        drop(self.lock.take());
+        mem::forget(mem::take(&mut self.threads));
+        mem::forget(Arc::clone(&self.engine));
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            // Whoever wants to know calls close().
+            let _ = self.shut();
+        }
+    }
+}
+
+/// Keys that a scan has found.
+#[derive(Default)]
+struct Keys {
+    bytes: Vec<u8>,
+    places: Vec<Range<usize>>,
+}
+
+impl Keys {
+    fn push(&mut self, key: &[u8]) -> Result<()> {
+        let no_memory = |_| Error::no_memory(key.len());
+        self.bytes.try_reserve(key.len()).map_err(no_memory)?;
+        self.places.try_reserve(1).map_err(no_memory)?;
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(key);
+        self.places.push(start..self.bytes.len());
+        Ok(())
+    }
+
+    fn sorted(&mut self) -> impl Iterator<Item = &[u8]> {
+        let bytes = &self.bytes;
+        self.places.sort_unstable_by(|a, b| bytes[a.clone()].cmp(&bytes[b.clone()]));
+        self.places.iter().map(|place| &bytes[place.clone()])
+    }
+}
+
+/// Makes sure that there is a directory, and unless one may be created, a store in it.
+fn ensure_dir(vfs: &dyn Vfs, dir: &Path, create: bool) -> Result<()> {
+    match vfs.list(dir) {
+        Ok(_) if create || recovery::exists(vfs, dir)? => Ok(()),
+        Ok(_) => Err(Error::new(ErrorKind::Io, format!("there is no store in {}", dir.display()))),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && create => create_dir(vfs, dir),
+        Err(cause) => Err(error("open directory", dir, &cause)),
+    }
+}
+
+fn create_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    match vfs.create_dir(dir) {
+        Ok(()) => {}
+        // Somebody else was faster; the lock decides between us.
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(cause) => return Err(error("mkdir", dir, &cause)),
+    }
+    let parent = dir.parent().unwrap_or(Path::new("/"));
+    vfs.sync_dir(parent).map_err(|cause| error("fsync directory", parent, &cause))
+}
+
+fn error(call: &str, path: &Path, cause: &io::Error) -> Error {
+    Error::io(format_args!("{call} {}", path.display()), cause)
+}

@@ -1,0 +1,11 @@
+//! The lowest layer: what needs `unsafe`, behind types that do not.
+//!
+//! Locks ([`sync`]), memory blocks ([`block`]), and what a library must know about the process that it is a guest in
+//! ([`fork`], [`signal`], [`panic`]). Files are in [`vfs::os`](crate::vfs::os).
+#![allow(unsafe_code)]
+
+pub mod block;
+pub mod fork;
+pub mod panic;
+pub mod signal;
+pub mod sync;

@@ -1,0 +1,282 @@
+//! Mutex, condition variable and reader-writer lock: pthread's, behind safe types.
+//!
+//! Not `std::sync`, because the library is a guest in C programs whose authors run helgrind and drd: those understand
+//! pthread's primitives, and report each futex of `std::sync` as a race. The pthread objects are boxed, as they must
+//! not move. There is no poisoning: whoever can panic while holding a lock must leave what it guards consistent.
+
+use std::cell::UnsafeCell;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
+use std::ptr;
+use std::time::Duration;
+
+/// Makes a guard stay on its thread: pthread's locks are released by the thread that took them.
+type NotSend = PhantomData<*const ()>;
+
+/// A mutual-exclusion lock around a `T`.
+pub struct Mutex<T> {
+    raw: Box<UnsafeCell<libc::pthread_mutex_t>>,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is only reached through a guard, which one thread holds at a time.
+unsafe impl<T: Send> Send for Mutex<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Mutex<T> {}
+
+impl<T> Mutex<T> {
+    /// A new, unlocked mutex.
+    pub fn new(value: T) -> Mutex<T> {
+        let raw = Box::new(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
+        // Initialised by a call although it is already: drd only knows those.
+        // SAFETY: `raw` is ours alone; NULL asks for the default attributes.
+        let result = unsafe { libc::pthread_mutex_init(raw.get(), ptr::null()) };
+        assert_eq!(result, 0, "pthread_mutex_init");
+        Mutex { raw, value: UnsafeCell::new(value) }
+    }
+
+    /// Waits for the lock. Locking twice on one thread never returns.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        // SAFETY: the mutex is initialised and stays where it is until drop.
+        let result = unsafe { libc::pthread_mutex_lock(self.raw.get()) };
+        assert_eq!(result, 0, "pthread_mutex_lock");
+        MutexGuard { mutex: self, thread: PhantomData }
+    }
+}
+
+impl<T: Default> Default for Mutex<T> {
+    fn default() -> Mutex<T> {
+        Mutex::new(T::default())
+    }
+}
+
+impl<T> Drop for Mutex<T> {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has a reference, so it is not locked.
+        unsafe { libc::pthread_mutex_destroy(self.raw.get()) };
+    }
+}
+
+/// Holds a [`Mutex`]; released when dropped.
+pub struct MutexGuard<'a, T> {
+    mutex: &'a Mutex<T>,
+    thread: NotSend,
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: this guard holds the lock.
+        unsafe { &*self.mutex.value.get() }
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: this guard holds the lock, and is borrowed mutably.
+        unsafe { &mut *self.mutex.value.get() }
+    }
+}
+
+impl<T> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: this guard's thread holds the lock.
+        unsafe { libc::pthread_mutex_unlock(self.mutex.raw.get()) };
+    }
+}
+
+/// A condition variable. Every wait may end without a reason: check the condition in a loop.
+pub struct Condvar {
+    raw: Box<UnsafeCell<libc::pthread_cond_t>>,
+}
+
+// SAFETY: pthread condition variables are made to be used by several threads.
+unsafe impl Send for Condvar {}
+// SAFETY: as above.
+unsafe impl Sync for Condvar {}
+
+impl Default for Condvar {
+    fn default() -> Condvar {
+        Condvar::new()
+    }
+}
+
+impl Condvar {
+    /// A condition variable whose timeouts run on the monotonic clock.
+    pub fn new() -> Condvar {
+        let raw = Box::new(UnsafeCell::new(libc::PTHREAD_COND_INITIALIZER));
+        let mut attributes = MaybeUninit::uninit();
+        // SAFETY: `attributes` is initialised by the first call and destroyed by the last; `raw` is ours alone.
+        unsafe {
+            libc::pthread_condattr_init(attributes.as_mut_ptr());
+            libc::pthread_condattr_setclock(attributes.as_mut_ptr(), libc::CLOCK_MONOTONIC);
+            let result = libc::pthread_cond_init(raw.get(), attributes.as_ptr());
+            assert_eq!(result, 0, "pthread_cond_init");
+            libc::pthread_condattr_destroy(attributes.as_mut_ptr());
+        }
+        Condvar { raw }
+    }
+
+    /// Releases the mutex, waits to be woken, and takes it again.
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        // SAFETY: both objects are initialised, and this thread holds the mutex.
+        let result = unsafe { libc::pthread_cond_wait(self.raw.get(), guard.mutex.raw.get()) };
+        assert_eq!(result, 0, "pthread_cond_wait");
+        guard
+    }
+
+    /// As [`wait`](Self::wait), but not for longer than `timeout`.
+    pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, timeout: Duration) -> MutexGuard<'a, T> {
+        let deadline = monotonic_after(timeout);
+        // SAFETY: all objects are initialised, and this thread holds the mutex.
+        let result = unsafe { libc::pthread_cond_timedwait(self.raw.get(), guard.mutex.raw.get(), &deadline) };
+        assert!(result == 0 || result == libc::ETIMEDOUT, "pthread_cond_timedwait");
+        guard
+    }
+
+    /// Wakes one waiting thread, if there is one. Whoever wakes holds the mutex of those who wait: so no wake-up falls
+    /// between their check and their sleep.
+    pub fn notify_one<T>(&self, _held: &MutexGuard<'_, T>) {
+        // SAFETY: initialised.
+        unsafe { libc::pthread_cond_signal(self.raw.get()) };
+    }
+
+    /// Wakes all waiting threads. Whoever wakes holds their mutex, as for [`notify_one`](Self::notify_one).
+    pub fn notify_all<T>(&self, _held: &MutexGuard<'_, T>) {
+        // SAFETY: initialised.
+        unsafe { libc::pthread_cond_broadcast(self.raw.get()) };
+    }
+}
+
+impl Drop for Condvar {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has a reference, so nobody waits.
+        unsafe { libc::pthread_cond_destroy(self.raw.get()) };
+    }
+}
+
+fn monotonic_after(timeout: Duration) -> libc::timespec {
+    const NANOS: u64 = 1_000_000_000;
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock exists on Linux, and `now` is ours.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    let nanos = now.tv_nsec as u64 + u64::from(timeout.subsec_nanos());
+    // A century is as good as for ever, and cannot overflow.
+    let seconds = timeout.as_secs().min(3_000_000_000) + nanos / NANOS;
+    libc::timespec { tv_sec: now.tv_sec + seconds as libc::time_t, tv_nsec: (nanos % NANOS) as libc::c_long }
+}
+
+/// A reader-writer lock around a `T`. A waiting writer goes before readers that come later, so that a stream of readers
+/// cannot starve it; therefore a thread must not take the read lock twice.
+pub struct RwLock<T> {
+    raw: Box<UnsafeCell<libc::pthread_rwlock_t>>,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is only reached through guards: one that writes, or several that read.
+unsafe impl<T: Send> Send for RwLock<T> {}
+// SAFETY: as above; several threads may read at once, hence `Sync`.
+unsafe impl<T: Send + Sync> Sync for RwLock<T> {}
+
+/// glibc's `PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP`.
+#[cfg(target_env = "gnu")]
+const PREFER_WRITER: libc::c_int = 2;
+
+#[cfg(target_env = "gnu")]
+unsafe extern "C" {
+    fn pthread_rwlockattr_setkind_np(attributes: *mut libc::pthread_rwlockattr_t, kind: libc::c_int) -> libc::c_int;
+}
+
+impl<T> RwLock<T> {
+    /// A new, unlocked lock.
+    pub fn new(value: T) -> RwLock<T> {
+        let raw = Box::new(UnsafeCell::new(libc::PTHREAD_RWLOCK_INITIALIZER));
+        let mut attributes = MaybeUninit::uninit();
+        // SAFETY: `attributes` is initialised by the first call and destroyed by the last; `raw` is ours alone.
+        unsafe {
+            libc::pthread_rwlockattr_init(attributes.as_mut_ptr());
+            #[cfg(target_env = "gnu")]
+            pthread_rwlockattr_setkind_np(attributes.as_mut_ptr(), PREFER_WRITER);
+            let result = libc::pthread_rwlock_init(raw.get(), attributes.as_ptr());
+            assert_eq!(result, 0, "pthread_rwlock_init");
+            libc::pthread_rwlockattr_destroy(attributes.as_mut_ptr());
+        }
+        RwLock { raw, value: UnsafeCell::new(value) }
+    }
+
+    /// Waits until nobody writes.
+    pub fn read(&self) -> ReadGuard<'_, T> {
+        // SAFETY: the lock is initialised and stays where it is until drop.
+        let result = unsafe { libc::pthread_rwlock_rdlock(self.raw.get()) };
+        assert_eq!(result, 0, "pthread_rwlock_rdlock");
+        ReadGuard { lock: self, thread: PhantomData }
+    }
+
+    /// Waits until nobody reads or writes.
+    pub fn write(&self) -> WriteGuard<'_, T> {
+        // SAFETY: the lock is initialised and stays where it is until drop.
+        let result = unsafe { libc::pthread_rwlock_wrlock(self.raw.get()) };
+        assert_eq!(result, 0, "pthread_rwlock_wrlock");
+        WriteGuard { lock: self, thread: PhantomData }
+    }
+}
+
+impl<T> Drop for RwLock<T> {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has a reference, so it is not locked.
+        unsafe { libc::pthread_rwlock_destroy(self.raw.get()) };
+    }
+}
+
+/// Holds an [`RwLock`] for reading; released when dropped.
+pub struct ReadGuard<'a, T> {
+    lock: &'a RwLock<T>,
+    thread: NotSend,
+}
+
+impl<T> Deref for ReadGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: this guard holds the lock, so nobody writes.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T> Drop for ReadGuard<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: this guard's thread holds the lock.
+        unsafe { libc::pthread_rwlock_unlock(self.lock.raw.get()) };
+    }
+}
+
+/// Holds an [`RwLock`] for writing; released when dropped.
+pub struct WriteGuard<'a, T> {
+    lock: &'a RwLock<T>,
+    thread: NotSend,
+}
+
+impl<T> Deref for WriteGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: this guard holds the lock alone.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T> DerefMut for WriteGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: this guard holds the lock alone, and is borrowed mutably.
+        unsafe { &mut *self.lock.value.get() }
+    }
+}
+
+impl<T> Drop for WriteGuard<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: this guard's thread holds the lock.
+        unsafe { libc::pthread_rwlock_unlock(self.lock.raw.get()) };
+    }
+}

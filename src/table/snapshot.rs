@@ -1,0 +1,78 @@
+//! The table as it was at one moment.
+
+use super::{SHARDS, Table, index};
+use crate::format::Lsn;
+use crate::sys::block::Block;
+
+/// How many slots are visited under one hold of a shard's lock; writers of the shard wait that long.
+const SLOTS_PER_HOLD: usize = 128;
+
+/// The table as it was when the record of an LSN had been applied, and no later one. Writers go on; what they replace
+/// is kept until the snapshot is dropped, or has [passed](Snapshot::release_passed).
+pub struct Snapshot<'t> {
+    table: &'t Table,
+    lsn: Lsn,
+    /// The first shard that still keeps old versions for this snapshot.
+    first_held: usize,
+}
+
+/// How far a walk has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cursor {
+    shard: usize,
+    /// The first hash of the shard not visited yet.
+    hash: u64,
+}
+
+impl<'t> Snapshot<'t> {
+    pub(super) fn new(table: &'t Table, lsn: Lsn) -> Snapshot<'t> {
+        table.shards.iter().for_each(|part| part.shard.write().add_snapshot(lsn));
+        Snapshot { table, lsn, first_held: 0 }
+    }
+
+    /// The last LSN in it.
+    pub fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// Visits the next few blocks, under a lock that makes writers wait: so `visit` only copies what it needs. False
+    /// when there are none left. Each block of the snapshot is visited once, in no particular order.
+    pub fn visit_some(&self, cursor: &mut Cursor, visit: impl FnMut(&Block)) -> bool {
+        let Some(part) = self.table.shards.get(cursor.shard) else {
+            return false;
+        };
+        let shard = part.shard.read();
+        let range = match shard.keys() {
+            0 => cursor.hash..=u64::MAX,
+            _ => shard.stretch(cursor.hash, SLOTS_PER_HOLD),
+        };
+        shard.visit_at(self.lsn, &range, &self.table.hasher, visit);
+        match range.end().checked_add(1) {
+            Some(next) => cursor.hash = next,
+            None => *cursor = Cursor { shard: cursor.shard + 1, hash: 0 },
+        }
+        true
+    }
+
+    /// Calls `found` with the block that a key had at the moment of the snapshot.
+    pub fn get<R>(&self, key: &[u8], found: impl FnOnce(&Block) -> R) -> Option<R> {
+        let hash = self.table.hasher.hash(key);
+        self.table.shards[index(hash)].shard.read().get_at(self.lsn, hash, key, found)
+    }
+
+    /// Gives up the shards that a walk has left behind, so that they keep no old versions for it any more.
+    pub fn release_passed(&mut self, cursor: &Cursor) {
+        while self.first_held < cursor.shard.min(SHARDS) {
+            // The lock is released at the end of the statement, before the old versions are freed.
+            let unseen = self.table.shards[self.first_held].shard.write().remove_snapshot(self.lsn);
+            drop(unseen);
+            self.first_held += 1;
+        }
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        self.release_passed(&Cursor { shard: SHARDS, hash: 0 });
+    }
+}

@@ -1,0 +1,137 @@
+//! What lies behind the first bad record of a log: only searched, never applied.
+//!
+//! Records have no marks between them, so behind a bad one the search tries every offset, until a valid record is
+//! found; from there on it goes record by record. Two rules keep it from taking bytes inside a value for a record of
+//! this log:
+//!
+//! - a bad record whose lengths agree with each other is skipped as a whole;
+//! - the LSN must fit the distance: a record takes at least 33 bytes, so that from the bad record to one found d bytes
+//!   behind it, LSNs can have grown by d / 33 — or a little more, if the damage also removed bytes.
+
+use std::path::Path;
+
+use super::reader::{self, Bad};
+use crate::error::{Error, Result};
+use crate::format::{self, Lsn, MIN_RECORD_LEN, Peek};
+use crate::vfs::File;
+
+/// How much is read at once.
+const WINDOW: usize = 1 << 20;
+/// How many records damage may have removed from the file without hiding what is behind them.
+const MISSING: u64 = 1000;
+/// How often the length of the tail is hashed at most, so that a file made to look like records everywhere costs no
+/// more than a bounded time.
+const HASH_BUDGET: u64 = 16;
+
+/// What was found behind a bad record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Behind {
+    /// Valid records.
+    pub records: u64,
+    /// The highest durable LSN in them.
+    pub durable_lsn: Lsn,
+    /// Where the last of them ends, or the last bad one whose lengths agree; 0 if there are none.
+    pub end: u64,
+}
+
+/// Searches `file` behind the bad record at `bad_at`, which should have had the LSN `bad_lsn`.
+pub fn search(file: &dyn File, path: &Path, bad_at: u64, bad_lsn: Lsn) -> Result<Behind> {
+    let mut search = Search::new(file, path, bad_at)?;
+    let mut found = Behind::default();
+    // Only at the bad record's place, and where another record ends, is it certain that a record begins.
+    let (mut at, mut begins_here) = (bad_at, true);
+    while let Some((offset, candidate)) = search.next_candidate(at)? {
+        let end = offset + candidate.len as u64;
+        let valid = fits(candidate.lsn, bad_lsn, offset - bad_at) && search.is_valid(offset, candidate.len)?;
+        if valid {
+            found.records += 1;
+            found.durable_lsn = found.durable_lsn.max(candidate.durable_lsn);
+        }
+        begins_here = valid || (begins_here && offset == at);
+        at = offset + 1;
+        if begins_here {
+            (at, found.end) = (end, end);
+        }
+    }
+    Ok(found)
+}
+
+/// How far the bytes of a log from `from` on, which do not count, may hold data. Zeros at the end of the file, a page or
+/// more of them and in no record, are space that was allocated ahead, and not worth saving.
+pub fn data_end(file: &dyn File, path: &Path, from: u64, bad: &Bad) -> Result<u64> {
+    const PAGE: u64 = 4096;
+    let len = file.size().map_err(|cause| Error::io(format_args!("stat {}", path.display()), &cause))?;
+    let not_zero = reader::data_end(file, path, from, len)?;
+    let data_end = not_zero.max(search(file, path, bad.offset, bad.lsn)?.end);
+    Ok(if data_end > from && len - data_end < PAGE { len } else { data_end })
+}
+
+fn fits(lsn: Lsn, bad_lsn: Lsn, distance: u64) -> bool {
+    match distance {
+        0 => lsn > bad_lsn,
+        _ => lsn >= bad_lsn && lsn - bad_lsn <= distance / MIN_RECORD_LEN as u64 + MISSING,
+    }
+}
+
+struct Search<'f> {
+    file: &'f dyn File,
+    path: &'f Path,
+    end: u64,
+    window: Vec<u8>,
+    window_at: u64,
+    /// How many bytes may still be hashed.
+    budget: u64,
+}
+
+impl<'f> Search<'f> {
+    fn new(file: &'f dyn File, path: &'f Path, from: u64) -> Result<Search<'f>> {
+        let end = file.size().map_err(|cause| Error::io(format_args!("stat {}", path.display()), &cause))?;
+        let budget = end.saturating_sub(from).saturating_mul(HASH_BUDGET);
+        Ok(Search { file, path, end, window: Vec::new(), window_at: from, budget })
+    }
+
+    /// The first offset from `at` on where something looks like a record.
+    fn next_candidate(&mut self, mut at: u64) -> Result<Option<(u64, Peek)>> {
+        while at + MIN_RECORD_LEN as u64 <= self.end && self.budget > 0 {
+            self.load(at)?;
+            let window = &self.window[(at - self.window_at) as usize..];
+            if window.len() < MIN_RECORD_LEN {
+                break;
+            }
+            for skip in 0..=window.len() - MIN_RECORD_LEN {
+                let offset = at + skip as u64;
+                if let Some(candidate) = format::peek(&window[skip..])
+                    && offset + candidate.len as u64 <= self.end
+                {
+                    return Ok(Some((offset, candidate)));
+                }
+            }
+            at += (window.len() - MIN_RECORD_LEN) as u64 + 1;
+        }
+        Ok(None)
+    }
+
+    /// Makes the window hold at least a record's header at `at`, as far as the file goes.
+    fn load(&mut self, at: u64) -> Result<()> {
+        let window_end = self.window_at + self.window.len() as u64;
+        let needed = (at + MIN_RECORD_LEN as u64).min(self.end);
+        if at >= self.window_at && needed <= window_end {
+            return Ok(());
+        }
+        self.window.resize(usize::try_from(self.end - at).unwrap_or(WINDOW).min(WINDOW), 0);
+        let got = reader::read(self.file, self.path, &mut self.window, at)?;
+        self.window.truncate(got);
+        self.window_at = at;
+        Ok(())
+    }
+
+    /// Whether the checksum is right, and the record one of ours.
+    fn is_valid(&mut self, offset: u64, len: usize) -> Result<bool> {
+        self.budget = self.budget.saturating_sub(len as u64);
+        let mut record = Vec::new();
+        record.try_reserve(len).map_err(|_| Error::no_memory(len))?;
+        record.resize(len, 0);
+        let got = reader::read(self.file, self.path, &mut record, offset)?;
+        Ok(got == len && format::decode(&record).is_ok())
+    }
+}

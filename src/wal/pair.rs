@@ -1,0 +1,214 @@
+//! The log of a store: `wal.log`, and while a checkpoint is being made `wal.next`, to which the records behind it go.
+//! There are never more than these two.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Latch;
+use super::writer::{Position, Writer, sync_file};
+use crate::error::{Error, Result};
+use crate::format::Record;
+use crate::sys::sync::{Mutex, MutexGuard};
+use crate::vfs::{Access, File, Vfs};
+
+/// The log.
+pub const LOG: &str = "wal.log";
+/// What becomes the log when the running checkpoint completes.
+pub const NEXT: &str = "wal.next";
+
+/// The log files of an open store.
+///
+/// Lock order: `syncing` before `active`.
+pub struct LogPair {
+    vfs: Arc<dyn Vfs>,
+    dir: PathBuf,
+    preallocate: u64,
+    latch: Arc<Latch>,
+    active: Mutex<Active>,
+    /// Held during a sync that is not part of an append. Two syncs of one file at once could not both be believed: the
+    /// kernel reports a failure to one of them.
+    syncing: Mutex<()>,
+    commits: AtomicU64,
+    syncs: AtomicU64,
+}
+
+struct Active {
+    /// On `wal.next` if there is a `retiring` log, otherwise on `wal.log`.
+    writer: Writer,
+    /// The `wal.log` that the next complete checkpoint makes needless.
+    retiring: Option<Writer>,
+}
+
+/// State of the log after an append.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Appended {
+    /// Where the log ends now.
+    pub at: Position,
+    /// Bytes of records in both files.
+    pub bytes: u64,
+}
+
+impl Active {
+    fn appended(&self) -> Appended {
+        let retiring = self.retiring.as_ref().map_or(0, |writer| writer.position().end);
+        Appended { at: self.writer.position(), bytes: self.writer.position().end + retiring }
+    }
+}
+
+/// The log after an append, locked.
+pub struct Locked<'a> {
+    active: MutexGuard<'a, Active>,
+}
+
+impl Locked<'_> {
+    /// Where the log ends.
+    pub fn state(&self) -> Appended {
+        self.active.appended()
+    }
+}
+
+/// A log file with the place behind its last record.
+pub type OpenLog = (Arc<dyn File>, Position);
+
+impl LogPair {
+    /// The logs as recovery left them: `log`, and if a checkpoint was not completed, `next`.
+    pub fn new(
+        vfs: Arc<dyn Vfs>,
+        dir: &Path,
+        log: OpenLog,
+        next: Option<OpenLog>,
+        preallocate: u64,
+        latch: Arc<Latch>,
+    ) -> LogPair {
+        let writer = |(file, at): OpenLog, name| Writer::new(file, dir.join(name), at, preallocate, Arc::clone(&latch));
+        let log = writer(log, LOG);
+        let active = match next {
+            None => Active { writer: log, retiring: None },
+            Some(next) => Active { writer: writer(next, NEXT), retiring: Some(log) },
+        };
+        LogPair {
+            vfs,
+            dir: dir.to_owned(),
+            preallocate,
+            active: Mutex::new(active),
+            syncing: Mutex::new(()),
+            commits: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+            latch,
+        }
+    }
+
+    /// Appends a group of records, and makes it durable if `sync` says so. Nobody else can append or begin a checkpoint
+    /// until what is returned is dropped.
+    pub fn append<'a>(&self, records: impl IntoIterator<Item = Record<'a>>, sync: bool) -> Result<Locked<'_>> {
+        let mut active = self.active.lock();
+        active.writer.append(records, sync)?;
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.syncs.fetch_add(u64::from(sync), Ordering::Relaxed);
+        Ok(Locked { active })
+    }
+
+    /// Makes what was appended before durable; returns how far the log is durable now.
+    pub fn sync(&self) -> Result<Position> {
+        self.latch.check()?;
+        let _alone = self.syncing.lock();
+        let (file, path, at) = {
+            let active = self.active.lock();
+            (active.writer.file(), active.writer.path().to_owned(), active.writer.position())
+        };
+        if at.durable_lsn < at.last_lsn {
+            sync_file(&*file, &path, &self.latch)?;
+            self.syncs.fetch_add(1, Ordering::Relaxed);
+            self.active.lock().writer.synced_to(at.last_lsn);
+        }
+        Ok(Position { durable_lsn: at.last_lsn, ..at })
+    }
+
+    /// Makes an empty `wal.next`, durably, unless the last checkpoint was not completed and left one. To be passed to
+    /// [`switch`](Self::switch).
+    pub fn prepare(&self) -> Result<Option<Arc<dyn File>>> {
+        self.latch.check()?;
+        if self.active.lock().retiring.is_some() {
+            return Ok(None);
+        }
+        let path = self.dir.join(NEXT);
+        let file = self.vfs.open(&path, Access::Create).map_err(|cause| error("create", &path, &cause))?;
+        match file.size() {
+            Ok(0) => {}
+            Ok(len) => return Err(Error::corrupt(format!("{} has {len} bytes and is not ours", path.display()))),
+            Err(cause) => return Err(error("stat", &path, &cause)),
+        }
+        if let Err(cause) = file.sync_all() {
+            // Nothing is in it, and the next attempt makes another file: so this failure is not for ever.
+            let _ = self.vfs.remove(&path);
+            return Err(error("fsync", &path, &cause));
+        }
+        self.sync_dir()?;
+        Ok(Some(file))
+    }
+
+    /// Makes all records so far durable, directs the following ones to `next`, if given, and runs `begin`, before
+    /// anybody else can append.
+    pub fn switch<R>(&self, next: Option<Arc<dyn File>>, begin: impl FnOnce(Position) -> R) -> Result<R> {
+        let _alone = self.syncing.lock();
+        let mut active = self.active.lock();
+        let at = active.writer.position();
+        if at.durable_lsn < at.last_lsn {
+            active.writer.sync()?;
+            self.syncs.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(file) = next {
+            let at = Position { end: 0, ..active.writer.position() };
+            let writer = Writer::new(file, self.dir.join(NEXT), at, self.preallocate, Arc::clone(&self.latch));
+            active.retiring = Some(std::mem::replace(&mut active.writer, writer));
+        }
+        Ok(begin(active.writer.position()))
+    }
+
+    /// Puts `wal.next` in the place of `wal.log`, whose records a durable checkpoint covers. Returns the bytes of
+    /// records that are left.
+    pub fn retire(&self) -> Result<u64> {
+        let (next, log) = (self.dir.join(NEXT), self.dir.join(LOG));
+        self.vfs.rename(&next, &log).map_err(|cause| error("rename", &next, &cause))?;
+        self.sync_dir()?;
+        let mut active = self.active.lock();
+        active.writer.renamed(log);
+        let retired = active.retiring.take();
+        let bytes = active.appended().bytes;
+        drop(active);
+        // Closing the last descriptor frees the file's blocks, which need not happen under the lock.
+        drop(retired);
+        Ok(bytes)
+    }
+
+    /// Makes the names in the store's directory durable. A failure is final, as it is for a file: a later sync would
+    /// prove nothing.
+    pub fn sync_dir(&self) -> Result<()> {
+        self.latch.check()?;
+        self.vfs.sync_dir(&self.dir).map_err(|cause| self.latch.set(&error("fsync directory", &self.dir, &cause)))
+    }
+
+    /// Makes all records durable and gives allocated space back.
+    pub fn close(&self) -> Result<()> {
+        self.sync()?;
+        let mut active = self.active.lock();
+        active.retiring.as_mut().map_or(Ok(()), Writer::trim)?;
+        active.writer.trim()
+    }
+
+    /// Where the log ends, and how many bytes of records there are. Waits for a write that is under way.
+    pub fn end(&self) -> Appended {
+        self.active.lock().appended()
+    }
+
+    /// How often the log was written to, and synced.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.commits.load(Ordering::Relaxed), self.syncs.load(Ordering::Relaxed))
+    }
+}
+
+fn error(call: &str, path: &Path, cause: &io::Error) -> Error {
+    Error::io(format_args!("{call} {}", path.display()), cause)
+}

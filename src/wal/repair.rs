@@ -1,0 +1,175 @@
+//! Making a log file whole again after a crash, without losing a byte of it.
+//!
+//! Every step may be interrupted by the next crash, and is repeated by the next recovery:
+//!
+//! 1. [`quarantine`]: what is to be cut off is copied and synced first, under a name that says where it came from.
+//! 2. [`cut`]: only then is the file cut.
+//! 3. [`prove`]: the records that nothing proves durable are written again, the same bytes in the same place, and
+//!    synced. A sync alone would not do: after a failed one the page cache may call clean what the disk never got.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+
+use super::reader;
+use super::scan::Scan;
+use crate::error::{Error, Result};
+use crate::format::{self, Lsn};
+use crate::vfs::{self, Access, File, Vfs};
+
+/// How much is copied at once.
+const CHUNK: usize = 64 << 10;
+
+/// The directory for what recovery cuts off, beside the log.
+pub const QUARANTINE: &str = "quarantine";
+
+/// Copies `from..to` of a file into the quarantine directory of `dir`, durably. `lsn`, the record that should have
+/// begun at `from`, becomes a part of its name. Zeros are left as holes. If the same bytes are there already, from a recovery that was interrupted,
+/// nothing is done.
+pub fn quarantine(vfs: &dyn Vfs, dir: &Path, source: &Source<'_>, from: u64, to: u64, lsn: Lsn) -> Result<()> {
+    let quarantine = quarantine_dir(vfs, dir)?;
+    let stem = format!("{}-lsn-{lsn}-offset-{from}", source.name());
+    let Some(target) = free_name(vfs, &quarantine, &stem, |path| same_bytes(vfs, path, source, from, to))? else {
+        return Ok(());
+    };
+    let unfinished = quarantine.join(format!("{stem}.tmp"));
+    let copy = vfs.open(&unfinished, Access::Create).map_err(|cause| error("create", &unfinished, &cause))?;
+    copy_bytes(&*copy, &unfinished, source, from, to)?;
+    vfs.rename(&unfinished, &target).map_err(|cause| error("rename", &unfinished, &cause))?;
+    sync_dir(vfs, &quarantine)
+}
+
+/// A file to be repaired.
+pub struct Source<'a> {
+    /// The open file.
+    pub file: &'a dyn File,
+    /// Its path.
+    pub path: &'a Path,
+}
+
+impl Source<'_> {
+    fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+/// Cuts a log off at `end`, durably. What is behind it has been saved, or is zeros.
+pub fn cut(source: &Source<'_>, end: u64) -> Result<()> {
+    let cut = source.file.set_len(end).and_then(|()| source.file.sync_data());
+    cut.map_err(|cause| error("truncate", source.path, &cause))
+}
+
+/// Makes the records of a log behind `durable_lsn` durable again; returns how many bytes that took.
+pub fn prove(source: &Source<'_>, scan: &Scan, durable_lsn: Lsn) -> Result<u64> {
+    if scan.last_lsn <= durable_lsn || scan.end == 0 {
+        return Ok(0);
+    }
+    let start = offset_of(source, scan, durable_lsn + 1)?;
+    let mut chunk = vec![0; CHUNK];
+    let mut at = start;
+    while at < scan.end {
+        let want = CHUNK.min((scan.end - at) as usize);
+        read_exact(source, &mut chunk[..want], at)?;
+        vfs::write_all_at(source.file, &mut [IoSlice::new(&chunk[..want])], at)
+            .map_err(|cause| error("rewrite", source.path, &cause))?;
+        at += want as u64;
+    }
+    source.file.sync_data().map_err(|cause| error("fdatasync", source.path, &cause))?;
+    Ok(scan.end - start)
+}
+
+/// Where the record `lsn` begins, or the first of the log if it is a later one.
+fn offset_of(source: &Source<'_>, scan: &Scan, lsn: Lsn) -> Result<u64> {
+    let mut at = scan.mark_before(lsn);
+    let mut head = [0; format::PREFIX_LEN + 8];
+    loop {
+        read_exact(source, &mut head, at)?;
+        if format::read_u64(&head, format::PREFIX_LEN) >= lsn {
+            return Ok(at);
+        }
+        at += format::record_len(&head)? as u64;
+    }
+}
+
+fn quarantine_dir(vfs: &dyn Vfs, dir: &Path) -> Result<PathBuf> {
+    let quarantine = dir.join(QUARANTINE);
+    match vfs.create_dir(&quarantine) {
+        Ok(()) => {}
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(cause) => return Err(error("mkdir", &quarantine, &cause)),
+    }
+    // Also if it existed: the crash may have come before it was synced.
+    sync_dir(vfs, dir)?;
+    Ok(quarantine)
+}
+
+/// A name that is not taken: `stem`, or `stem.2`, `stem.3`, … `None` if one of them is taken by the `same` file.
+fn free_name(vfs: &dyn Vfs, dir: &Path, stem: &str, same: impl Fn(&Path) -> Result<bool>) -> Result<Option<PathBuf>> {
+    let taken = vfs.list(dir).map_err(|cause| error("list", dir, &cause))?;
+    for number in 1u64.. {
+        let name = if number == 1 { stem.to_owned() } else { format!("{stem}.{number}") };
+        let path = dir.join(&name);
+        if !taken.iter().any(|taken| *taken == *name) {
+            return Ok(Some(path));
+        }
+        if same(&path)? {
+            return Ok(None);
+        }
+    }
+    unreachable!("there are more numbers than files")
+}
+
+fn same_bytes(vfs: &dyn Vfs, path: &Path, source: &Source<'_>, from: u64, to: u64) -> Result<bool> {
+    let file = vfs.open(path, Access::Write).map_err(|cause| error("open", path, &cause))?;
+    if file.size().map_err(|cause| error("stat", path, &cause))? != to - from {
+        return Ok(false);
+    }
+    let (mut ours, mut theirs) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let mut at = from;
+    while at < to {
+        let want = CHUNK.min((to - at) as usize);
+        read_exact(source, &mut ours[..want], at)?;
+        let got = reader::read(&*file, path, &mut theirs[..want], at - from)?;
+        if got < want || ours[..want] != theirs[..want] {
+            return Ok(false);
+        }
+        at += want as u64;
+    }
+    // It may be the page cache that we compared with.
+    file.sync_all().map_err(|cause| error("fsync", path, &cause))?;
+    sync_dir(vfs, path.parent().unwrap_or(Path::new(".")))?;
+    Ok(true)
+}
+
+fn copy_bytes(to_file: &dyn File, to_path: &Path, source: &Source<'_>, from: u64, to: u64) -> Result<()> {
+    // What an interrupted copy left is overwritten.
+    to_file.set_len(0).map_err(|cause| error("truncate", to_path, &cause))?;
+    let mut chunk = vec![0; CHUNK];
+    let mut at = from;
+    while at < to {
+        let want = CHUNK.min((to - at) as usize);
+        read_exact(source, &mut chunk[..want], at)?;
+        if chunk[..want].iter().any(|&byte| byte != 0) {
+            vfs::write_all_at(to_file, &mut [IoSlice::new(&chunk[..want])], at - from)
+                .map_err(|cause| error("write", to_path, &cause))?;
+        }
+        at += want as u64;
+    }
+    to_file.set_len(to - from).map_err(|cause| error("extend", to_path, &cause))?;
+    to_file.sync_all().map_err(|cause| error("fsync", to_path, &cause))
+}
+
+fn read_exact(source: &Source<'_>, buf: &mut [u8], at: u64) -> Result<()> {
+    match reader::read(source.file, source.path, buf, at)? {
+        got if got == buf.len() => Ok(()),
+        _ => Err(Error::corrupt(format!("{} became shorter while it was being repaired", source.path.display()))),
+    }
+}
+
+/// Makes the names of a directory durable.
+pub fn sync_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    vfs.sync_dir(dir).map_err(|cause| error("fsync directory", dir, &cause))
+}
+
+fn error(call: &str, path: &Path, cause: &io::Error) -> Error {
+    Error::io(format_args!("{call} {}", path.display()), cause)
+}

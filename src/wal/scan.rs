@@ -1,0 +1,93 @@
+//! Reading a whole log file, and noting what its repair needs to know.
+
+use std::path::Path;
+
+use super::reader::{Bad, Reader, Step};
+use crate::error::{Error, Result};
+use crate::format::{Lsn, Record};
+use crate::vfs::File;
+
+/// Distance of the marks, in bytes.
+const MARK_EVERY: u64 = 64 << 10;
+
+/// What a log file holds.
+#[derive(Debug)]
+pub struct Scan {
+    /// Offset behind the last valid batch.
+    pub end: u64,
+    /// LSN of the last valid record; one less than the expected first one if there is none.
+    pub last_lsn: Lsn,
+    /// Highest durable LSN in the valid records.
+    pub durable_lsn: Lsn,
+    /// Valid records.
+    pub records: u64,
+    /// The file's length.
+    pub file_len: u64,
+    /// What ended the log, if it was neither the end of the file nor zeros up to there.
+    pub bad: Option<Bad>,
+    /// Offsets of some batches with their first LSN, in order.
+    marks: Vec<(u64, Lsn)>,
+}
+
+impl Scan {
+    /// An offset, not far before it, at which to begin looking for the record `lsn`.
+    pub fn mark_before(&self, lsn: Lsn) -> u64 {
+        let behind = self.marks.partition_point(|&(_, first)| first <= lsn);
+        behind.checked_sub(1).map_or(0, |at| self.marks[at].0)
+    }
+
+    /// What reading would give for a log of which no record counts, not even the first, which should be `expected`.
+    pub fn of_nothing(file: &dyn File, path: &Path, expected: Lsn) -> Result<Scan> {
+        let file_len = file.size().map_err(|cause| Error::io(format_args!("stat {}", path.display()), &cause))?;
+        let last_lsn = expected - 1;
+        Ok(Scan { end: 0, last_lsn, durable_lsn: 0, records: 0, file_len, bad: None, marks: Vec::new() })
+    }
+}
+
+/// The LSN with which a log begins, or `expected` if it holds no valid first record. An error if the file is no log.
+pub fn first_lsn(file: &dyn File, path: &Path) -> Result<Option<Lsn>> {
+    let mut reader = Reader::new(file, path)?;
+    let first = reader.first_lsn()?;
+    if first.is_none() && reader.is_foreign()? && super::behind::search(file, path, 0, 0)?.records == 0 {
+        return Err(Error::corrupt(format!("{} is not a log of kvwal", path.display())));
+    }
+    Ok(first)
+}
+
+/// Reads a log whose first record should be `expected`, calling `visit` with each record until it says false.
+pub fn scan(
+    file: &dyn File,
+    path: &Path,
+    expected: Lsn,
+    mut visit: impl FnMut(&Record<'_>) -> Result<bool>,
+) -> Result<Scan> {
+    let mut reader = Reader::new(file, path)?;
+    let mut scan = Scan::of_nothing(file, path, expected)?;
+    scan.file_len = reader.file_len();
+    loop {
+        let offset = reader.offset();
+        if scan.marks.last().is_none_or(|(last, _)| offset - last >= MARK_EVERY) {
+            scan.marks.push((offset, scan.last_lsn + 1));
+        }
+        match reader.next(scan.last_lsn + 1)? {
+            Step::End | Step::Zeros => return Ok(scan),
+            Step::Bad(bad) => {
+                scan.bad = Some(bad);
+                return Ok(scan);
+            }
+            Step::Batch(records) => {
+                let mut go_on = true;
+                for record in records {
+                    go_on = go_on && visit(&record)?;
+                    scan.last_lsn = record.lsn;
+                    scan.durable_lsn = scan.durable_lsn.max(record.durable_lsn);
+                    scan.records += 1;
+                }
+                scan.end = reader.offset();
+                if !go_on {
+                    return Ok(scan);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Appending to a log.
+
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Latch;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{self, Lsn, Record};
+use crate::sys::block::MAX_LSN;
+use crate::vfs::{self, File};
+
+/// Values from this length on are written from where they are, instead of being copied behind their record first.
+const WRITE_IN_PLACE: usize = 64 << 10;
+
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Where a log ends, and which records it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Offset behind the last record.
+    pub end: u64,
+    /// Number of the last record, in this file or before it.
+    pub last_lsn: Lsn,
+    /// Highest LSN known to be on the disk.
+    pub durable_lsn: Lsn,
+}
+
+/// Appends records to one file.
+pub struct Writer {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    at: Position,
+    /// The file's length: `at.end` and the zeros behind it.
+    allocated: u64,
+    preallocate: u64,
+    latch: Arc<Latch>,
+    /// The group being written; kept for its memory.
+    buffer: Vec<u8>,
+}
+
+impl Writer {
+    /// A writer behind the records of `file`, whose length is `at.end`.
+    pub fn new(file: Arc<dyn File>, path: PathBuf, at: Position, preallocate: u64, latch: Arc<Latch>) -> Writer {
+        Writer { file, path, at, allocated: at.end, preallocate, latch, buffer: Vec::new() }
+    }
+
+    /// Where the log ends.
+    pub fn position(&self) -> Position {
+        self.at
+    }
+
+    /// The file, to be synced by somebody else.
+    pub fn file(&self) -> Arc<dyn File> {
+        Arc::clone(&self.file)
+    }
+
+    /// The file's path, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Notes that the file has a new name.
+    pub fn renamed(&mut self, path: PathBuf) {
+        self.path = path;
+    }
+
+    /// Appends records in one write, and makes them durable if `sync` says so. Their LSNs are set here, whatever they
+    /// say. On an error none of them is in the log, unless it is [`ErrorKind::Failed`]: then nobody knows.
+    pub fn append<'a>(&mut self, records: impl IntoIterator<Item = Record<'a>>, sync: bool) -> Result<()> {
+        self.latch.check()?;
+        let group = Group::encode(records, self.at, std::mem::take(&mut self.buffer))?;
+        let written = self.write(&group, sync);
+        let (len, last_lsn) = (group.len, group.last_lsn);
+        self.buffer = group.buffer;
+        written?;
+        if sync {
+            self.sync()?;
+            self.at.durable_lsn = last_lsn;
+        }
+        self.at.end += len;
+        self.at.last_lsn = last_lsn;
+        Ok(())
+    }
+
+    /// Makes all records durable. A failure is final.
+    pub fn sync(&mut self) -> Result<()> {
+        sync_file(&*self.file, &self.path, &self.latch)?;
+        self.at.durable_lsn = self.at.last_lsn;
+        Ok(())
+    }
+
+    /// Notes that somebody else has synced the file when it held the records up to `lsn`.
+    pub fn synced_to(&mut self, lsn: Lsn) {
+        self.at.durable_lsn = self.at.durable_lsn.max(lsn);
+    }
+
+    /// Gives the zeros behind the last record back, and makes the new length durable.
+    pub fn trim(&mut self) -> Result<()> {
+        self.latch.check()?;
+        if self.allocated > self.at.end {
+            self.file.set_len(self.at.end).map_err(|cause| self.error("truncate", self.at.end, &cause))?;
+            self.allocated = self.at.end;
+            sync_file(&*self.file, &self.path, &self.latch)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, group: &Group<'_>, sync: bool) -> Result<()> {
+        let zeros = self.zeros_behind(group.len);
+        match self.write_or_roll_back(group, zeros, sync) {
+            // Perhaps there is room for the records alone.
+            Err(error) if error.kind() == ErrorKind::NoSpace && zeros > 0 => self.write_or_roll_back(group, 0, sync),
+            result => result,
+        }
+    }
+
+    /// How many zeros to write behind a group: none if it fits into those that are there, or is so large that its own
+    /// sync costs more than they could save.
+    fn zeros_behind(&self, len: u64) -> u64 {
+        let fits = self.at.end + len <= self.allocated;
+        if fits || len >= self.preallocate { 0 } else { self.preallocate }
+    }
+
+    fn write_or_roll_back(&mut self, group: &Group<'_>, zeros: u64, sync: bool) -> Result<()> {
+        match vfs::write_all_at(&*self.file, &mut group.slices(zeros), self.at.end) {
+            Ok(()) => {
+                self.allocated = self.allocated.max(self.at.end + group.len + zeros);
+                Ok(())
+            }
+            Err(cause) => {
+                let error = self.error("write", self.at.end, &cause);
+                self.roll_back(sync)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes back a write that failed, so that nothing is ever written behind an incomplete record. It is synced only
+    /// in the mode in which this writer is the one that syncs: another thread's sync of the same file could otherwise
+    /// be told of success because the failure was reported here.
+    fn roll_back(&mut self, sync: bool) -> Result<()> {
+        self.allocated = self.at.end;
+        let cut = self.file.set_len(self.at.end).and_then(|()| if sync { self.file.sync_data() } else { Ok(()) });
+        cut.map_err(|cause| self.latch.set(&self.error("roll back", self.at.end, &cause)))
+    }
+
+    fn error(&self, call: &str, offset: u64, cause: &io::Error) -> Error {
+        Error::io(format_args!("{call} {} at offset {offset}", self.path.display()), cause)
+    }
+}
+
+/// Syncs a log file; a failure sets the latch.
+pub fn sync_file(file: &dyn File, path: &Path, latch: &Latch) -> Result<()> {
+    latch.check()?;
+    file.sync_data().map_err(|cause| latch.set(&Error::io(format_args!("fdatasync {}", path.display()), &cause)))
+}
+
+/// Records that are written together.
+struct Group<'a> {
+    buffer: Vec<u8>,
+    /// In the order in which they follow each other in the log.
+    pieces: Vec<Piece<'a>>,
+    len: u64,
+    last_lsn: Lsn,
+}
+
+enum Piece<'a> {
+    Buffered(Range<usize>),
+    InPlace(&'a [u8]),
+}
+
+impl<'a> Group<'a> {
+    fn encode(records: impl IntoIterator<Item = Record<'a>>, at: Position, mut buffer: Vec<u8>) -> Result<Group<'a>> {
+        buffer.clear();
+        let mut group = Group { buffer, pieces: Vec::new(), len: 0, last_lsn: at.last_lsn };
+        for record in records {
+            group.push(Record { lsn: group.last_lsn + 1, durable_lsn: at.durable_lsn, ..record })?;
+        }
+        group.close_buffered();
+        Ok(group)
+    }
+
+    fn push(&mut self, record: Record<'a>) -> Result<()> {
+        if record.lsn > MAX_LSN {
+            return Err(Error::new(ErrorKind::NoSpace, format!("LSN {} is the last one", self.last_lsn)));
+        }
+        let len = record.encoded_len();
+        let in_place = record.value.len() >= WRITE_IN_PLACE;
+        let buffered = if in_place { len - record.value.len() } else { len };
+        self.buffer.try_reserve(buffered).map_err(|_| Error::no_memory(buffered))?;
+        format::encode_head(&record, &mut self.buffer);
+        if in_place {
+            self.close_buffered();
+            self.pieces.push(Piece::InPlace(record.value));
+        } else {
+            self.buffer.extend_from_slice(record.value);
+        }
+        self.len += len as u64;
+        self.last_lsn = record.lsn;
+        Ok(())
+    }
+
+    /// Makes a piece of what was buffered since the last one.
+    fn close_buffered(&mut self) {
+        let mut buffered = self.pieces.iter().rev();
+        let start = buffered.find_map(|piece| match piece {
+            Piece::Buffered(range) => Some(range.end),
+            Piece::InPlace(_) => None,
+        });
+        self.pieces.push(Piece::Buffered(start.unwrap_or(0)..self.buffer.len()));
+    }
+
+    fn slices(&self, zeros: u64) -> Vec<IoSlice<'_>> {
+        let pieces = self.pieces.iter().map(|piece| match piece {
+            Piece::Buffered(range) => &self.buffer[range.clone()],
+            Piece::InPlace(value) => value,
+        });
+        let (whole, rest) = ((zeros / ZEROS.len() as u64) as usize, (zeros % ZEROS.len() as u64) as usize);
+        let zeros = std::iter::repeat_n(&ZEROS[..], whole).chain(std::iter::once(&ZEROS[..rest]));
+        pieces.chain(zeros).filter(|slice| !slice.is_empty()).map(IoSlice::new).collect()
+    }
+}

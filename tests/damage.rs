@@ -1,0 +1,433 @@
+//! Every bit flip, truncation, and blanked sector of a small log and a small checkpoint: an exact prefix with the right
+//! verdict, or an error that changes nothing; and not one byte lost.
+
+mod support;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kvwal::format::{self, Record};
+use kvwal::vfs::sim::{Call, Fault, SimDisk};
+use kvwal::{ErrorKind, Options, RecoveryMode, Size, Store, Verdict};
+use support::{Contents, DIR, contents, options};
+
+const LOG: &str = "/store/wal.log";
+const CHECKPOINT: &str = "/store/checkpoint.dat";
+
+type Files = Vec<(PathBuf, Vec<u8>)>;
+
+/// A closed store: a checkpoint at LSN 4, then the log from 5 on, with a batch of the LSNs 8 to 10 in it.
+struct Sample {
+    disk: SimDisk,
+    log: Vec<u8>,
+    checkpoint: Vec<u8>,
+    /// What the store held after each LSN from 4 on that ends a change.
+    states: Vec<(u64, Contents)>,
+}
+
+impl Sample {
+    fn new() -> Sample {
+        let disk = SimDisk::new(1);
+        let store = support::open(&disk).unwrap();
+        for key in 0..4u8 {
+            store.set(&[key], &[key; 20]).unwrap();
+        }
+        store.checkpoint().unwrap();
+        let mut states = vec![(4, contents(&store))];
+        let mut note = |store: &Store| states.push((store.stats().last_lsn, contents(store)));
+        store.set(b"five", b"a value of some length").unwrap();
+        note(&store);
+        store.set(&[1], &[0; 700]).unwrap();
+        note(&store);
+        store.del(&[2]).unwrap();
+        note(&store);
+        let mut batch = kvwal::Batch::new();
+        batch.set(b"eight", b"8").unwrap();
+        batch.del(&[3]).unwrap();
+        batch.set(b"ten", &[10; 600]).unwrap();
+        store.write(&batch).unwrap();
+        note(&store);
+        store.set(b"eleven", b"11").unwrap();
+        note(&store);
+        store.set(b"twelve", b"12").unwrap();
+        note(&store);
+        store.close().unwrap();
+        let (log, checkpoint) = (disk.contents(LOG).unwrap(), disk.contents(CHECKPOINT).unwrap());
+        Sample { disk, log, checkpoint, states }
+    }
+
+    /// Offset and record, for each record of the log.
+    fn records(&self) -> Vec<(usize, Record<'_>)> {
+        let (mut records, mut at) = (Vec::new(), 0);
+        while at < self.log.len() {
+            let record = format::decode(&self.log[at..]).unwrap();
+            records.push((at, record));
+            at += record.encoded_len();
+        }
+        records
+    }
+
+    /// Opens a copy of the store with a file replaced. Whatever comes of it, no byte may be gone, and what is opened is
+    /// an exact prefix.
+    fn open_with(&self, path: &str, damaged: &[u8], mode: RecoveryMode, context: &str) -> Result<Opened, ErrorKind> {
+        let disk = self.disk.fork();
+        disk.overwrite(path, damaged);
+        let before = disk.all_files();
+        let options = Options { recovery: mode, ..options() };
+        let store = match Store::open_on(Arc::new(disk.clone()), DIR, &options) {
+            Err(error) => {
+                assert_eq!(disk.all_files(), before, "{context}: a failed open changes nothing ({error})");
+                return Err(error.kind());
+            }
+            Ok(store) => store,
+        };
+        store.check_invariants();
+        let report = store.recovery_report().clone();
+        let (_, state) = self
+            .states
+            .iter()
+            .find(|(lsn, _)| *lsn == report.last_lsn)
+            .unwrap_or_else(|| panic!("{context}: LSN {} ends no change", report.last_lsn));
+        assert_eq!(contents(&store), *state, "{context}: not the state as of {}", report.last_lsn);
+        store.set(b"new", b"write").expect("the store takes writes");
+        store.close().unwrap();
+        let again = support::open(&disk).unwrap_or_else(|error| panic!("{context}: reopening: {error}"));
+        assert_eq!(again.recovery_report().verdict, Verdict::Clean, "{context}: repaired for good");
+        assert_eq!(again.stats().last_lsn, report.last_lsn + 1, "{context}");
+        Ok(Opened { report, files: disk.all_files() })
+    }
+}
+
+struct Opened {
+    report: kvwal::Report,
+    files: Files,
+}
+
+impl Opened {
+    fn quarantined(&self) -> Vec<&Vec<u8>> {
+        let in_quarantine = |path: &PathBuf| path.starts_with("/store/quarantine");
+        self.files.iter().filter(|(path, _)| in_quarantine(path)).map(|(_, bytes)| bytes).collect()
+    }
+}
+
+/// Damages the log in one place and checks everything that can be said of the result.
+fn check_damaged_log(sample: &Sample, damaged: &[u8], context: &str) {
+    let records = sample.records();
+    // The first record that is not what it was, and the beginning of its batch.
+    let first_bad = records.iter().position(|(at, record)| {
+        damaged.get(*at..at + record.encoded_len()) != Some(&sample.log[*at..at + record.encoded_len()])
+    });
+    let Some(first_bad) = first_bad else { return };
+    let batch = (0..=first_bad).rev().find(|&at| at == 0 || !records[at - 1].1.more).unwrap();
+    let (stop, bad_lsn) = (records[batch].0, records[first_bad].1.lsn);
+    // Valid records that are still in their place behind it.
+    let intact = |(at, record): &&(usize, Record<'_>)| {
+        let end = at + record.encoded_len();
+        damaged.get(*at..end) == Some(&sample.log[*at..end])
+    };
+    let behind: Vec<_> = records[first_bad + 1..].iter().filter(intact).collect();
+    let proven = behind.iter().any(|(_, record)| record.durable_lsn >= bad_lsn);
+    let blank = damaged[stop.min(damaged.len())..].iter().all(|&byte| byte == 0);
+
+    for mode in [RecoveryMode::Prefix, RecoveryMode::Strict] {
+        let result = sample.open_with(LOG, damaged, mode, context);
+        if proven && mode == RecoveryMode::Strict {
+            assert_eq!(result.err(), Some(ErrorKind::Corrupt), "{context}: damage is refused in strict mode");
+            continue;
+        }
+        let opened = result.unwrap_or_else(|kind| panic!("{context}: {kind:?}"));
+        let report = &opened.report;
+        assert_eq!(report.last_lsn, records[batch].1.lsn - 1, "{context}");
+        assert_eq!(report.stop_offset, stop as u64, "{context}");
+        if blank {
+            // Nothing tells such a tail from space that was allocated ahead.
+            assert_eq!((report.verdict, report.bytes_quarantined), (Verdict::Clean, 0), "{context}");
+            continue;
+        }
+        let expected = if proven { Verdict::Damaged } else { Verdict::Torn };
+        assert_eq!(report.verdict, expected, "{context}: {report:?}");
+        assert_eq!(report.records_behind, behind.len() as u64, "{context}: {report:?}");
+        assert_eq!(report.bytes_quarantined, (damaged.len() - stop) as u64, "{context}");
+        assert_eq!(opened.quarantined(), [&damaged[stop..]], "{context}: what was cut off is saved");
+    }
+}
+
+#[test]
+fn every_bit_flip_of_the_log() {
+    let sample = Sample::new();
+    for bit in 0..sample.log.len() * 8 {
+        let mut damaged = sample.log.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        check_damaged_log(&sample, &damaged, &format!("bit {bit}"));
+    }
+}
+
+#[test]
+fn every_truncation_of_the_log() {
+    let sample = Sample::new();
+    for len in 0..sample.log.len() {
+        let end_of_record = sample.records().iter().any(|(at, _)| *at == len);
+        if end_of_record {
+            // A log that ends with a whole record looks complete; of a batch it does not.
+            let inside_batch =
+                sample.records().iter().any(|(at, record)| at + record.encoded_len() == len && record.more);
+            let opened =
+                sample.open_with(LOG, &sample.log[..len], RecoveryMode::Strict, &format!("{len} bytes")).unwrap();
+            let expected = if inside_batch { Verdict::Torn } else { Verdict::Clean };
+            assert_eq!(opened.report.verdict, expected, "{len} bytes");
+            continue;
+        }
+        check_damaged_log(&sample, &sample.log[..len], &format!("{len} bytes"));
+    }
+}
+
+#[test]
+fn every_blanked_and_filled_sector_of_the_log() {
+    let sample = Sample::new();
+    for fill in [0, 0xff] {
+        for start in (0..sample.log.len()).step_by(64) {
+            let mut damaged = sample.log.clone();
+            let end = (start + 512).min(damaged.len());
+            damaged[start..end].fill(fill);
+            check_damaged_log(&sample, &damaged, &format!("{start}..{end} filled with {fill}"));
+        }
+    }
+}
+
+#[test]
+fn what_was_cut_off_never_comes_back() {
+    // Records of one length, so that a new one ends exactly where an old one behind the damage begins; and no zeros
+    // ahead, which would cover those.
+    let options = Options { preallocate: Size::Never, ..options() };
+    let open = |disk: &SimDisk| Store::open_on(Arc::new(disk.clone()), DIR, &options).unwrap();
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let store = open(&disk);
+        for key in 0..20u8 {
+            store.set(&[key], b"old").unwrap();
+        }
+        store.close().unwrap();
+        let mut log = disk.contents(LOG).unwrap();
+        log[14 * 37 + 36] ^= 1;
+        disk.overwrite(LOG, &log);
+        let store = open(&disk);
+        assert_eq!((store.recovery_report().last_lsn, store.recovery_report().records_behind), (14, 5));
+        store.set(&[14], b"new").unwrap();
+        let before = contents(&store);
+        match seed {
+            0 => disk.kill(),
+            seed => disk.crash(seed),
+        }
+        drop(store);
+        let store = open(&disk);
+        assert_eq!((store.recovery_report().last_lsn, contents(&store)), (15, before), "seed {seed}");
+    }
+}
+
+#[test]
+fn swapped_doubled_and_missing_records() {
+    let sample = Sample::new();
+    let records = sample.records();
+    let bytes = |at: usize| &sample.log[records[at].0..records[at].0 + records[at].1.encoded_len()];
+    for first in 0..records.len() {
+        for second in 0..records.len() {
+            let mut order: Vec<usize> = (0..records.len()).collect();
+            order.swap(first, second);
+            let swapped: Vec<u8> = order.iter().flat_map(|&at| bytes(at)).copied().collect();
+            if first != second {
+                check_prefix(&sample, &swapped, &format!("{first} and {second} swapped"));
+            }
+        }
+        let doubled: Vec<u8> =
+            (0..records.len()).flat_map(|at| [bytes(at), if at == first { bytes(at) } else { &[] }].concat()).collect();
+        check_prefix(&sample, &doubled, &format!("{first} doubled"));
+        let missing: Vec<u8> = (0..records.len()).filter(|&at| at != first).flat_map(bytes).copied().collect();
+        check_prefix(&sample, &missing, &format!("{first} missing"));
+    }
+}
+
+/// Records that are valid in themselves but in a wrong place: a prefix or an error, and strict mode opens nothing that is
+/// known to be damaged.
+fn check_prefix(sample: &Sample, damaged: &[u8], context: &str) {
+    match sample.open_with(LOG, damaged, RecoveryMode::Prefix, context) {
+        Err(kind) => assert_eq!(kind, ErrorKind::Corrupt, "{context}"),
+        Ok(opened) => {
+            let strict = sample.open_with(LOG, damaged, RecoveryMode::Strict, context);
+            assert_eq!(strict.is_err(), opened.report.verdict == Verdict::Damaged, "{context}");
+        }
+    }
+}
+
+#[test]
+fn every_bit_flip_and_truncation_of_the_checkpoint() {
+    let sample = Sample::new();
+    let refused = |damaged: &[u8], context: &str| {
+        for mode in [RecoveryMode::Prefix, RecoveryMode::Strict] {
+            let result = sample.open_with(CHECKPOINT, damaged, mode, context);
+            assert_eq!(result.err(), Some(ErrorKind::Corrupt), "{context}: the log begins behind it");
+        }
+    };
+    for bit in 0..sample.checkpoint.len() * 8 {
+        let mut damaged = sample.checkpoint.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        refused(&damaged, &format!("bit {bit}"));
+    }
+    for len in 0..sample.checkpoint.len() {
+        refused(&sample.checkpoint[..len], &format!("{len} bytes"));
+    }
+    refused(&[&sample.checkpoint[..], &[0]].concat(), "one byte more");
+}
+
+#[test]
+fn a_damaged_checkpoint_gives_way_to_a_log_that_begins_with_1() {
+    let sample = Sample::new();
+    // What a crash right after the first checkpoint leaves: the whole log is still there.
+    let disk = SimDisk::new(2);
+    let store = support::open(&disk).unwrap();
+    for key in 0..4u8 {
+        store.set(&[key], &[key; 20]).unwrap();
+    }
+    store.close().unwrap();
+    let log = disk.contents(LOG).unwrap();
+    let mut damaged = sample.checkpoint.clone();
+    damaged[100] ^= 1;
+
+    let disk = sample.disk.fork();
+    disk.overwrite(LOG, &log);
+    disk.overwrite(CHECKPOINT, &damaged);
+    let strict = Options { recovery: RecoveryMode::Strict, ..options() };
+    let error = Store::open_on(Arc::new(disk.clone()), DIR, &strict).err().expect("strict refuses");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let store = support::open(&disk).unwrap();
+    assert_eq!((store.recovery_report().checkpoint_lsn, store.recovery_report().last_lsn), (0, 4));
+    assert_eq!(contents(&store), sample.states[0].1);
+    store.close().unwrap();
+    assert_eq!(disk.contents(CHECKPOINT), None);
+    assert!(disk.all_files().iter().any(|(_, bytes)| *bytes == damaged), "it is kept in quarantine");
+
+    // If the log did not reach as far as the checkpoint had, something is lost for good.
+    let disk = sample.disk.fork();
+    disk.overwrite(LOG, &log[..log.len() / 2]);
+    disk.overwrite(CHECKPOINT, &damaged);
+    assert_eq!(support::open(&disk).err().expect("refused").kind(), ErrorKind::Corrupt);
+}
+
+/// A closed store whose last checkpoint failed: records 1 to 6 in `wal.log`, 7 to 9 in `wal.next`.
+fn with_two_logs(checkpointed: bool) -> (SimDisk, Vec<(u64, Contents)>) {
+    let disk = SimDisk::new(4);
+    let store = support::open(&disk).unwrap();
+    let mut states = vec![(0, Contents::new())];
+    let set = |states: &mut Vec<_>, number: u8| {
+        store.set(&[number], &[number; 30]).unwrap();
+        states.push((u64::from(number), contents(&store)));
+    };
+    (1..4).for_each(|number| set(&mut states, number));
+    if checkpointed {
+        store.checkpoint().unwrap();
+    }
+    (4..7).for_each(|number| set(&mut states, number));
+    disk.fail(Fault { call: Some(Call::Rename), after: 0, times: 1, errno: libc::EIO, short_first: false });
+    store.checkpoint().unwrap_err();
+    assert!(disk.heal());
+    (7..10).for_each(|number| set(&mut states, number));
+    store.close().unwrap();
+    (disk, states)
+}
+
+const NEXT: &str = "/store/wal.next";
+
+#[test]
+fn damage_in_the_first_of_two_logs() {
+    for checkpointed in [false, true] {
+        let (intact, states) = with_two_logs(checkpointed);
+        let (log, next) = (intact.contents(LOG).unwrap(), intact.contents(NEXT).unwrap());
+        let first_lsn = if checkpointed { 4 } else { 1 };
+        for byte in 0..log.len() {
+            let disk = intact.fork();
+            let mut damaged = log.clone();
+            damaged[byte] ^= 4;
+            disk.overwrite(LOG, &damaged);
+            let good = byte / 64;
+            let strict = Options { recovery: RecoveryMode::Strict, ..options() };
+            let refused = Store::open_on(Arc::new(disk.clone()), DIR, &strict);
+            assert_eq!(refused.err().map(|error| error.kind()), Some(ErrorKind::Corrupt), "byte {byte}");
+
+            let store = support::open(&disk).unwrap_or_else(|error| panic!("byte {byte}: {error}"));
+            let report = store.recovery_report();
+            assert_eq!(report.last_lsn, (first_lsn - 1 + good) as u64, "byte {byte}");
+            assert_eq!(contents(&store), states[report.last_lsn as usize].1, "byte {byte}");
+            assert_eq!(report.verdict, Verdict::Damaged, "byte {byte}");
+            assert_eq!(report.records_behind as usize, log.len() / 64 - good - 1 + 3, "byte {byte}");
+            let saved = log.len() - good * 64 + next.len();
+            assert_eq!(report.bytes_quarantined as usize, saved, "byte {byte}");
+            store.set(b"more", b"").unwrap();
+            store.close().unwrap();
+            assert_eq!(disk.contents(NEXT), None, "byte {byte}");
+            let files = disk.all_files();
+            assert!(files.iter().any(|(path, bytes)| path.starts_with("/store/quarantine") && *bytes == next));
+            assert_eq!(support::open(&disk).unwrap().recovery_report().verdict, Verdict::Clean);
+        }
+    }
+}
+
+#[test]
+fn damage_in_the_second_of_two_logs() {
+    let (intact, states) = with_two_logs(true);
+    let next = intact.contents(NEXT).unwrap();
+    for byte in 0..next.len() {
+        let disk = intact.fork();
+        let mut damaged = next.clone();
+        damaged[byte] ^= 4;
+        disk.overwrite(NEXT, &damaged);
+        let store = support::open(&disk).unwrap_or_else(|error| panic!("byte {byte}: {error}"));
+        let report = store.recovery_report();
+        assert_eq!(report.last_lsn as usize, 6 + byte / 64, "byte {byte}");
+        assert_eq!(contents(&store), states[report.last_lsn as usize].1, "byte {byte}");
+        let expected = if byte / 64 < 2 { Verdict::Damaged } else { Verdict::Torn };
+        assert_eq!(report.verdict, expected, "byte {byte}");
+        store.checkpoint().unwrap();
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn logs_doubled_swapped_or_missing() {
+    let (intact, _) = with_two_logs(true);
+    let (log, next) = (intact.contents(LOG).unwrap(), intact.contents(NEXT).unwrap());
+    for (context, new_log, new_next) in
+        [("log doubled", &log, &log), ("swapped", &next, &log), ("next doubled", &next, &next)]
+    {
+        let disk = intact.fork();
+        disk.overwrite(LOG, new_log);
+        disk.overwrite(NEXT, new_next);
+        let before = disk.all_files();
+        let error = support::open(&disk).err().unwrap_or_else(|| panic!("{context} was not noticed"));
+        assert_eq!((error.kind(), disk.all_files()), (ErrorKind::Corrupt, before), "{context}");
+    }
+    let disk = intact.fork();
+    kvwal::vfs::Vfs::remove(&disk, LOG.as_ref()).unwrap();
+    assert_eq!(support::open(&disk).err().map(|error| error.kind()), Some(ErrorKind::Corrupt), "log missing");
+}
+
+#[test]
+fn files_that_do_not_belong_together() {
+    let sample = Sample::new();
+    let old_log = {
+        let disk = SimDisk::new(3);
+        let store = support::open(&disk).unwrap();
+        store.set(b"other", b"store").unwrap();
+        store.close().unwrap();
+        disk.contents(LOG).unwrap()
+    };
+    let text = b"# Not a log, but a text that somebody put in its place.\n".repeat(20);
+    let cases: [(&str, &str, &[u8]); 4] = [
+        ("a log that ends before the checkpoint", LOG, &old_log),
+        ("a text as log", LOG, &text),
+        ("a text as checkpoint", CHECKPOINT, &text),
+        ("an empty checkpoint", CHECKPOINT, b""),
+    ];
+    for (context, path, bytes) in cases {
+        let result = sample.open_with(path, bytes, RecoveryMode::Prefix, context);
+        assert_eq!(result.err(), Some(ErrorKind::Corrupt), "{context}");
+    }
+}

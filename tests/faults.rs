@@ -1,0 +1,239 @@
+//! Calls that fail, once or for ever, on a simulated disk.
+
+mod support;
+
+use kvwal::vfs::sim::{Call, Fault, SimDisk};
+use kvwal::{Error, ErrorKind};
+use support::{DIR, Model, Step, contents, open, workload};
+
+fn opened(seed: u64) -> (SimDisk, Model, kvwal::Store) {
+    let disk = SimDisk::new(seed);
+    let store = open(&disk).unwrap();
+    let mut model = Model::default();
+    for key in 0..5 {
+        model.change(&store, usize::from(key), &Step::Set(key, 50)).unwrap();
+    }
+    (disk, model, store)
+}
+
+fn fail_next(disk: &SimDisk, call: Call, times: u64, errno: i32) {
+    disk.fail(Fault { call: Some(call), after: 0, times, errno, short_first: false });
+}
+
+#[test]
+fn a_failed_sync_is_final() {
+    let (disk, mut model, store) = opened(1);
+    fail_next(&disk, Call::Sync, 1, libc::EIO);
+    let before = contents(&store);
+    let failed = model.change(&store, 10, &Step::Set(1, 60)).unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Failed);
+    assert_eq!(contents(&store), before, "what is not durable is not visible");
+    let calls = disk.calls();
+    for _ in 0..3 {
+        assert_eq!(store.set(b"more", b"").unwrap_err().kind(), ErrorKind::Failed);
+    }
+    assert_eq!(store.checkpoint().unwrap_err().kind(), ErrorKind::Failed);
+    assert_eq!(store.sync().unwrap_err().kind(), ErrorKind::Failed);
+    assert_eq!(disk.calls(), calls, "a failed handle touches no file");
+    assert_eq!(store.get(&[1]).unwrap().unwrap(), vec![1; 50], "reads go on");
+    assert_eq!(store.close().unwrap_err().kind(), ErrorKind::Failed);
+    disk.crash(3);
+    model.check_and_go_on(&disk, "after a failed sync");
+}
+
+#[test]
+fn a_tail_that_only_the_page_cache_holds_is_made_durable_before_anything_is_appended() {
+    // After a failed sync the page cache is right and clean, and the disk is not. The next open reads the page cache;
+    // what it acknowledges must survive a power cut all the same.
+    for seed in 0..50 {
+        let (disk, mut model, store) = opened(seed);
+        fail_next(&disk, Call::Sync, 1, libc::EIO);
+        model.change(&store, 10, &Step::Set(1, 600)).unwrap_err();
+        drop(store);
+        let store = model.check(&disk, "reopened after a failed sync");
+        model.change(&store, 11, &Step::Set(2, 70)).unwrap();
+        disk.crash(seed);
+        drop(store);
+        model.check_and_go_on(&disk, &format!("power cut after that, seed {seed}"));
+    }
+}
+
+#[test]
+fn a_full_disk_heals() {
+    for errno in [libc::ENOSPC, libc::EDQUOT, libc::EFBIG] {
+        let (disk, mut model, store) = opened(2);
+        for step in [Step::Set(1, 5000), Step::Batch(vec![(1, Some(20)), (2, Some(3000))]), Step::Del(3)] {
+            fail_next(&disk, Call::Write, 2, errno);
+            let error = model.change(&store, 10, &step).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+            model.forget_failed();
+            disk.heal();
+            assert_eq!(contents(&store), *model.newest());
+            model.change(&store, 11, &step).unwrap();
+        }
+        store.close().unwrap();
+        model.check_and_go_on(&disk, "after a full disk");
+    }
+}
+
+#[test]
+fn what_a_full_disk_took_of_a_record_is_given_back() {
+    let (disk, mut model, store) = opened(9);
+    let log = format!("{DIR}/wal.log");
+    let end = store.stats().wal_bytes as usize;
+    // The part that fits is written, then comes the error; so it is with the zeros ahead, and without.
+    for step in [Step::Set(1, 5000), Step::Set(1, 500)] {
+        disk.fail(Fault { call: Some(Call::Write), after: 0, times: 4, errno: libc::ENOSPC, short_first: true });
+        assert_eq!(model.change(&store, 10, &step).unwrap_err().kind(), ErrorKind::NoSpace);
+        model.forget_failed();
+        disk.heal();
+        assert_eq!(disk.contents(&log).unwrap().len(), end);
+    }
+    store.close().unwrap();
+    assert_eq!(disk.contents(&log).unwrap().len(), end);
+    model.check_and_go_on(&disk, "after writes that were rolled back");
+}
+
+#[test]
+fn no_room_for_the_zeros_ahead_is_room_enough_for_the_record() {
+    let (disk, mut model, store) = opened(3);
+    fail_next(&disk, Call::Write, 1, libc::ENOSPC);
+    model.change(&store, 10, &Step::Set(1, 900)).unwrap();
+    disk.crash(5);
+    drop(store);
+    model.check_and_go_on(&disk, "after ENOSPC for the zeros");
+}
+
+#[test]
+fn a_write_that_cannot_be_rolled_back_is_final() {
+    let (disk, mut model, store) = opened(4);
+    disk.fail(Fault { call: None, after: 0, times: 4, errno: libc::EIO, short_first: false });
+    assert_eq!(model.change(&store, 10, &Step::Set(1, 60)).unwrap_err().kind(), ErrorKind::Failed);
+    disk.heal();
+    assert_eq!(store.set(b"more", b"").unwrap_err().kind(), ErrorKind::Failed);
+    drop(store);
+    disk.crash(1);
+    model.check_and_go_on(&disk, "after a write that could not be rolled back");
+}
+
+#[test]
+fn short_and_interrupted_writes_are_finished() {
+    for errno in [0, libc::EINTR] {
+        let (disk, mut model, store) = opened(5);
+        for number in 0..20 {
+            fail_next(&disk, Call::Write, 1 + number as u64 % 3, errno);
+            model.change(&store, number, &Step::Set(number as u8, 100 * number)).unwrap();
+        }
+        store.checkpoint().unwrap();
+        store.close().unwrap();
+        model.check_and_go_on(&disk, "after short writes");
+    }
+}
+
+#[test]
+fn a_read_error_is_not_the_end_of_the_log() {
+    let (disk, model, store) = opened(6);
+    store.checkpoint().unwrap();
+    store.set(b"\xff", b"behind the checkpoint").unwrap();
+    store.close().unwrap();
+    let before = disk.all_files();
+    let mut reads = 0;
+    loop {
+        disk.fail(Fault { call: Some(Call::Read), after: reads, times: 1, errno: libc::EIO, short_first: false });
+        let opened = open(&disk);
+        if !disk.heal() {
+            opened.unwrap().close().unwrap();
+            break;
+        }
+        // A read of LOCK is a read like any other.
+        assert_eq!(opened.err().expect("a read failed").kind(), ErrorKind::Io);
+        assert_eq!(disk.all_files(), before, "a failed open changes nothing");
+        reads += 1;
+    }
+    assert!(reads >= 3, "checkpoint and log were read: {reads}");
+    assert_eq!(open(&disk).unwrap().stats().keys, model.newest().len() as u64 + 1);
+}
+
+#[test]
+fn a_checkpoint_without_room_changes_nothing() {
+    let (disk, mut model, store) = opened(7);
+    store.checkpoint().unwrap();
+    model.change(&store, 10, &Step::Set(1, 5)).unwrap();
+    let mut checkpoint = disk.contents(format!("{DIR}/checkpoint.dat"));
+    for call in [Call::Open, Call::Write, Call::Sync, Call::Rename] {
+        for after in 0..2 {
+            disk.fail(Fault { call: Some(call), after, times: u64::MAX, errno: libc::ENOSPC, short_first: false });
+            let result = store.checkpoint();
+            if !disk.heal() {
+                // Without a need for a new log there are fewer calls.
+                result.unwrap();
+                checkpoint = disk.contents(format!("{DIR}/checkpoint.dat"));
+                continue;
+            }
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::NoSpace, "{call:?} {after}");
+            assert_eq!(disk.contents(format!("{DIR}/checkpoint.tmp")), None);
+            if (call, after) == (Call::Rename, 1) {
+                // The checkpoint itself was complete; only the log could not be retired.
+                checkpoint = disk.contents(format!("{DIR}/checkpoint.dat"));
+            }
+            assert_eq!(disk.contents(format!("{DIR}/checkpoint.dat")), checkpoint);
+            model.change(&store, 11, &Step::Set(2, 6)).unwrap();
+            let mut logs = disk.all_files();
+            logs.retain(|(path, _)| path.to_string_lossy().contains("wal."));
+            assert!(logs.len() <= 2, "never more than two logs");
+            let (disk, mut model) = (disk.fork(), model.clone());
+            disk.crash(after);
+            model.check_and_go_on(&disk, "power cut after a checkpoint without room");
+        }
+    }
+    store.checkpoint().unwrap();
+    store.close().unwrap();
+    assert_eq!(disk.contents(format!("{DIR}/wal.next")), None, "the next checkpoint cleans up");
+    model.check_and_go_on(&disk, "after checkpoints without room");
+}
+
+#[test]
+fn a_failed_sync_of_the_directory_during_a_checkpoint_is_final() {
+    for after in 0..3 {
+        let (disk, mut model, store) = opened(8);
+        disk.fail(Fault { call: Some(Call::SyncDir), after, times: 1, errno: libc::EIO, short_first: false });
+        assert_eq!(store.checkpoint().unwrap_err().kind(), ErrorKind::Failed);
+        assert_eq!(store.set(b"more", b"").unwrap_err().kind(), ErrorKind::Failed);
+        assert_eq!(contents(&store), *model.newest(), "reads go on");
+        drop(store);
+        disk.crash(after);
+        model.check_and_go_on(&disk, "after a failed sync of the directory");
+    }
+}
+
+/// The kinds of error that a failing call may lead to.
+fn is_documented(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Io | ErrorKind::NoSpace | ErrorKind::Failed)
+}
+
+#[test]
+fn every_call_fails_once_and_for_ever() {
+    for errno in [libc::EIO, libc::ENOSPC] {
+        for times in [1, u64::MAX] {
+            let mut after = 0;
+            loop {
+                let disk = SimDisk::new(after);
+                disk.fail(Fault { call: None, after, times, errno, short_first: false });
+                let mut model = Model::default();
+                let result = model.run(&disk, &workload());
+                if !disk.heal() {
+                    result.expect("no call failed");
+                    break;
+                }
+                if let Err(error) = result {
+                    assert!(is_documented(&error), "call {after} fails with {errno}: {error}");
+                }
+                let context = format!("call {after} failed with {errno}, {times} times");
+                model.clone().check_and_go_on(&disk.fork(), &context);
+                disk.crash(after);
+                model.check_and_go_on(&disk, &format!("{context}; then a power cut"));
+                after += 1;
+            }
+        }
+    }
+}
