@@ -61,7 +61,7 @@ nightly: build
 	PROPTEST_CASES=10000 $(CARGO) test --release --features sim
 	@tools/need.sh g++ valgrind strace python3
 	@$(MAKE) --no-print-directory $(PROGRAMS) $(OUT)/threads_race $(OUT)/commit_cost
-	THREADS_ITERATIONS=200 c-tests/run.sh $(OUT)
+	HELGRIND_ITERATIONS=300 DRD_ITERATIONS=20 c-tests/run.sh $(OUT)
 
 header: tools
 	$(CARGO) build --release

@@ -2259,7 +2259,7 @@ static rlim_t address_space_used(void)
 static void run_short_of_memory(void *ctx)
 {
     struct fixture f = new_fixture();
-    size_t stored_len = 48 * MIB;
+    size_t stored_len = 96 * MIB; /* more than malloc ever keeps for later */
     size_t large_len = 128 * MIB;
     void *large = mmap(NULL, large_len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     void *value = &value;

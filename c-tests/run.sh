@@ -15,8 +15,8 @@ trap cleanup EXIT
 export TMPDIR=$work
 
 tests=(wal_full_test wal_crash_test kv_correctness_test api_test threads_test test_wal_format)
-# Valgrind's thread checkers are fifty times slower than the program.
-iterations=${THREADS_ITERATIONS:-30}
+# How much each of the threads does under valgrind's thread checkers, which are slow, drd above all.
+declare -A iterations=([helgrind]=${HELGRIND_ITERATIONS:-30} [drd]=${DRD_ITERATIONS:-4})
 passed=0
 
 fail() {
@@ -44,14 +44,14 @@ memcheck() {
 
 thread_check() {
     local tool=$1
-    valgrind --tool="$tool" --error-exitcode=99 "$programs/shared/threads_test" "$iterations" &&
+    valgrind --tool="$tool" --error-exitcode=99 "$programs/shared/threads_test" "${iterations[$tool]}" &&
         grep -q 'ERROR SUMMARY: 0 errors from 0 contexts' "$work/output"
 }
 
 # The negative control: a check that cannot fail is none.
 notices_missing_lock() {
     local tool=$1
-    valgrind --tool="$tool" "$programs/threads_race" "$iterations" || true
+    valgrind --tool="$tool" "$programs/threads_race" "${iterations[$tool]}" || true
     ! grep -q 'ERROR SUMMARY: 0 errors from 0 contexts' "$work/output"
 }
 

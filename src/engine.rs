@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::background::{Checkpoints, Newest};
 use crate::checkpoint;
+use crate::checkpoints::{Checkpoints, Newest};
 use crate::commit::{CommitQueue, Committer, Request};
 use crate::error::{Error, Result};
 use crate::format::{Lsn, Op, Record};

@@ -1,15 +1,15 @@
 //! The store as its users see it.
 
+use std::ffi::CStr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{io, mem};
 
-use crate::background::{Newest, Stop};
 use crate::batch::Batch;
+use crate::checkpoints::Newest;
 use crate::engine::{Engine, Write};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, Lsn, Op};
@@ -17,8 +17,9 @@ use crate::lock::{self, DirLock};
 use crate::options::{Options, Size, SyncMode};
 use crate::recovery::{self, Recovered, Report};
 use crate::sys::block::Block;
+use crate::sys::event::Event;
 use crate::sys::fork::Owner;
-use crate::sys::signal;
+use crate::sys::thread::Thread;
 use crate::table::{Change, Cursor, is_expired};
 use crate::vfs::Vfs;
 use crate::vfs::os::OsVfs;
@@ -35,8 +36,9 @@ pub struct Store {
     owner: Owner,
     /// `None` once the store is closed.
     lock: Option<DirLock>,
-    stop: Arc<Stop>,
-    threads: Vec<JoinHandle<()>>,
+    /// Ends the thread that syncs.
+    stop: Option<Arc<Event>>,
+    threads: Vec<Thread>,
     report: Report,
     errors: AtomicU64,
 }
@@ -104,16 +106,9 @@ impl Store {
         let logs = LogPair::new(Arc::clone(&vfs), &dir, log, next, preallocate, Arc::clone(&latch));
         let newest = checkpoint.map(|header| Newest { lsn: header.lsn, file_len: header.file_len });
         let engine = Arc::new(Engine::new(vfs, dir, options.clone(), table, logs, latch, newest));
-        let mut store = Store {
-            engine,
-            owner,
-            lock: None,
-            stop: Arc::default(),
-            threads: Vec::new(),
-            report,
-            errors: AtomicU64::new(0),
-        };
-        signal::with_all_blocked(|| store.start_threads())?;
+        let mut store =
+            Store { engine, owner, lock: None, stop: None, threads: Vec::new(), report, errors: AtomicU64::new(0) };
+        store.start_threads()?;
         Ok(store)
     }
 
@@ -122,8 +117,9 @@ impl Store {
         let options = &self.engine.options;
         if options.sync == SyncMode::Interval {
             let interval = Duration::from_millis(options.sync_interval_ms.max(1));
-            let stop = Arc::clone(&self.stop);
-            self.start("kvwal-sync", move |engine| {
+            let stop = Arc::new(Event::new().map_err(|cause| Error::io("eventfd", &cause))?);
+            self.stop = Some(Arc::clone(&stop));
+            self.start(c"kvwal-sync", move |engine| {
                 while !stop.wait(interval) {
                     // A failure is latched, and the next write reports it.
                     let _ = engine.sync();
@@ -131,7 +127,7 @@ impl Store {
             })?;
         }
         if self.engine.options.checkpoint_wal_bytes != Size::Never {
-            self.start("kvwal-ckpt", |engine| {
+            self.start(c"kvwal-ckpt", |engine| {
                 while engine.checkpoints.wait_for_request() {
                     // If it fails the log stays, and another is tried when it has grown.
                     let _ = engine.checkpoint();
@@ -141,10 +137,10 @@ impl Store {
         Ok(())
     }
 
-    fn start(&mut self, name: &str, work: impl FnOnce(&Engine) + Send + 'static) -> Result<()> {
+    fn start(&mut self, name: &CStr, work: impl FnOnce(&Engine) + Send + 'static) -> Result<()> {
         let engine = Arc::clone(&self.engine);
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&engine));
-        self.threads.push(thread.map_err(|cause| Error::io(format_args!("start thread {name}"), &cause))?);
+        let thread = Thread::start(name, move || work(&engine));
+        self.threads.push(thread.map_err(|cause| Error::io(format_args!("start thread {name:?}"), &cause))?);
         Ok(())
     }
 
@@ -321,11 +317,13 @@ impl Store {
             self.leave_to_parent();
             return Err(error);
         }
-        self.stop.set();
+        if let Some(stop) = &self.stop {
+            stop.set();
+        }
         self.engine.checkpoints.stop();
         let mut result = Ok(());
         for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
+            if !thread.join() {
                 result = Err(Error::new(ErrorKind::Internal, "a bug in kvwal: a background thread panicked"));
             }
         }
@@ -340,14 +338,14 @@ impl Store {
     /// of a change by a thread that the child does not have, so it is not even freed.
     fn leave_to_parent(&mut self) {
         drop(self.lock.take());
-        mem::forget(mem::take(&mut self.threads));
+        self.threads.clear();
         mem::forget(Arc::clone(&self.engine));
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if self.lock.is_some() {
+        if self.lock.is_some() || !self.threads.is_empty() {
             // Whoever wants to know calls close().
             let _ = self.shut();
         }

@@ -9,7 +9,6 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::ptr;
-use std::time::Duration;
 
 /// Makes a guard stay on its thread: pthread's locks are released by the thread that took them.
 type NotSend = PhantomData<*const ()>;
@@ -104,18 +103,13 @@ impl Default for Condvar {
 }
 
 impl Condvar {
-    /// A condition variable whose timeouts run on the monotonic clock.
+    /// A new condition variable.
     pub fn new() -> Condvar {
         let raw = Box::new(UnsafeCell::new(libc::PTHREAD_COND_INITIALIZER));
-        let mut attributes = MaybeUninit::uninit();
-        // SAFETY: `attributes` is initialised by the first call and destroyed by the last; `raw` is ours alone.
-        unsafe {
-            libc::pthread_condattr_init(attributes.as_mut_ptr());
-            libc::pthread_condattr_setclock(attributes.as_mut_ptr(), libc::CLOCK_MONOTONIC);
-            let result = libc::pthread_cond_init(raw.get(), attributes.as_ptr());
-            assert_eq!(result, 0, "pthread_cond_init");
-            libc::pthread_condattr_destroy(attributes.as_mut_ptr());
-        }
+        // Initialised by a call although it is already: drd only knows those.
+        // SAFETY: `raw` is ours alone; NULL asks for the default attributes.
+        let result = unsafe { libc::pthread_cond_init(raw.get(), ptr::null()) };
+        assert_eq!(result, 0, "pthread_cond_init");
         Condvar { raw }
     }
 
@@ -124,15 +118,6 @@ impl Condvar {
         // SAFETY: both objects are initialised, and this thread holds the mutex.
         let result = unsafe { libc::pthread_cond_wait(self.raw.get(), guard.mutex.raw.get()) };
         assert_eq!(result, 0, "pthread_cond_wait");
-        guard
-    }
-
-    /// As [`wait`](Self::wait), but not for longer than `timeout`.
-    pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, timeout: Duration) -> MutexGuard<'a, T> {
-        let deadline = monotonic_after(timeout);
-        // SAFETY: all objects are initialised, and this thread holds the mutex.
-        let result = unsafe { libc::pthread_cond_timedwait(self.raw.get(), guard.mutex.raw.get(), &deadline) };
-        assert!(result == 0 || result == libc::ETIMEDOUT, "pthread_cond_timedwait");
         guard
     }
 
@@ -155,17 +140,6 @@ impl Drop for Condvar {
         // SAFETY: nobody else has a reference, so nobody waits.
         unsafe { libc::pthread_cond_destroy(self.raw.get()) };
     }
-}
-
-fn monotonic_after(timeout: Duration) -> libc::timespec {
-    const NANOS: u64 = 1_000_000_000;
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock exists on Linux, and `now` is ours.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
-    let nanos = now.tv_nsec as u64 + u64::from(timeout.subsec_nanos());
-    // A century is as good as for ever, and cannot overflow.
-    let seconds = timeout.as_secs().min(3_000_000_000) + nanos / NANOS;
-    libc::timespec { tv_sec: now.tv_sec + seconds as libc::time_t, tv_nsec: (nanos % NANOS) as libc::c_long }
 }
 
 /// A reader-writer lock around a `T`. A waiting writer goes before readers that come later, so that a stream of readers

@@ -1,32 +1,8 @@
-//! What happens beside the callers' threads: waiting for the next sync, and for the next checkpoint.
-
-use std::time::Duration;
+//! Who makes a checkpoint, and when.
 
 use crate::error::Result;
 use crate::format::Lsn;
 use crate::sys::sync::{Condvar, Mutex};
-
-/// Tells a thread that sleeps between two pieces of work to end.
-#[derive(Default)]
-pub struct Stop {
-    stopped: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Stop {
-    /// Ends the waits, now and for ever.
-    pub fn set(&self) {
-        let mut stopped = self.stopped.lock();
-        *stopped = true;
-        self.changed.notify_all(&stopped);
-    }
-
-    /// Waits for `time`; true if it is time to end.
-    pub fn wait(&self, time: Duration) -> bool {
-        let stopped = self.stopped.lock();
-        if *stopped { true } else { *self.changed.wait_timeout(stopped, time) }
-    }
-}
 
 /// The newest checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
