@@ -1121,6 +1121,19 @@ static void open_without_permission(void *ctx)
     free(dir);
 }
 
+static void set_permissions(const char *dir, mode_t of_dir, mode_t of_files)
+{
+    static const char *const names[] = {"LOCK", "wal.log"};
+    size_t i;
+
+    for (i = 0; i < ARRAY_LEN(names); i++) {
+        char *path = join_path(dir, names[i]);
+        CHECK_SYS(chmod(path, of_files) == 0);
+        free(path);
+    }
+    CHECK_SYS(chmod(dir, of_dir) == 0);
+}
+
 static void test_no_permission(void)
 {
     struct fixture f = new_fixture();
@@ -1129,10 +1142,10 @@ static void test_no_permission(void)
     set(f.store, "k", "v");
     close_store(f.store);
     before = dir_checksum(f.dir);
-    CHECK_SYS(chmod(f.dir, 0555) == 0);
+    set_permissions(f.dir, 0555, 0444);
     run_in_child(open_without_permission, f.dir);
-    CHECK_SYS(chmod(f.dir, 0755) == 0);
     CHECK_EQ(dir_checksum(f.dir), before);
+    set_permissions(f.dir, 0755, 0644);
     f.store = open_store(f.dir);
     check_text(f.store, "k", "v");
     drop_fixture(&f);
@@ -2239,9 +2252,34 @@ static void open_without_descriptors(void *ctx)
     remove_temp_dir(dir);
 }
 
+/* Too few descriptors for a checkpoint is no failed fsync: nothing is lost, nothing is latched. */
+static void checkpoint_without_descriptors(void *ctx)
+{
+    struct fixture f = new_fixture();
+    int lowest_free = dup(STDERR_FILENO);
+    struct rlimit before;
+    int descriptors;
+
+    (void)ctx;
+    CHECK_SYS(lowest_free >= 0);
+    CHECK_SYS(close(lowest_free) == 0);
+    CHECK_SYS(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    for (descriptors = 0; descriptors < 2; descriptors++) {
+        set(f.store, "k", "v");
+        set_soft_limit(RLIMIT_NOFILE, (rlim_t)(lowest_free + descriptors));
+        CHECK_CODE(kv_checkpoint(f.store), KV_IO);
+        set(f.store, "k", "v2");
+        CHECK_SYS(setrlimit(RLIMIT_NOFILE, &before) == 0);
+        CHECK_OK(kv_checkpoint(f.store));
+    }
+    check_text(f.store, "k", "v2");
+    drop_fixture(&f);
+}
+
 static void test_no_descriptors(void)
 {
     run_in_child(open_without_descriptors, NULL);
+    run_in_child(checkpoint_without_descriptors, NULL);
 }
 
 static rlim_t address_space_used(void)

@@ -187,7 +187,7 @@ typedef struct kv_options {
     uint64_t checkpoint_wal_bytes;
     /*
      * Keep up to this many zero-filled bytes ahead of the last record, which makes the sync of a small write cheaper.
-     * 0: 256 KiB. UINT64_MAX: none.
+     * 0: 256 KiB. UINT64_MAX: none. More than 64 MiB counts as 64 MiB.
      */
     uint64_t preallocate;
     /* Non-zero: a store that does not exist is an error (KV_IO) instead of being created. */
@@ -431,7 +431,7 @@ int kv_recovery_report(struct kv_store *s, struct kv_recovery *out);
  */
 int kv_close(struct kv_store *s);
 
-/* A new, empty batch, to be freed with kv_batch_free(); NULL only when memory has run out. Does not block. */
+/* A new, empty batch, to be freed with kv_batch_free(). Does not block. */
 struct kv_batch *kv_batch_new(void);
 
 /*
@@ -458,7 +458,7 @@ void kv_batch_free(struct kv_batch *b);
  * Encodes *r as it stands, LSNs included, into buf, and stores the length in *written. If buf is too small, or NULL
  * with a buf_len of 0, returns KV_BUFFER with the length needed in *written. Does not block.
  *
- * Returns KV_OK; KV_BUFFER; KV_INVALID; KV_TOO_LARGE.
+ * Returns KV_OK; KV_BUFFER; KV_INVALID; KV_TOO_LARGE; KV_NO_MEMORY.
  */
 int wal_record_encode(const struct wal_record *r, void *buf, size_t buf_len, size_t *written);
 
@@ -482,7 +482,8 @@ int wal_open(const char *path, struct wal_writer **out);
 
 /*
  * Appends *r: gives it the next LSN, encodes, writes and syncs it. Uses op, key, value and, for WAL_OP_PUT_EXPIRING,
- * expires_at; sets lsn and durable_lsn on KV_OK. Blocks on the disk.
+ * expires_at; sets lsn and durable_lsn on KV_OK. A batch counts only when its last record, the one without
+ * WAL_OP_BATCH, is there, too: until then the next open would cut it off. Blocks on the disk.
  *
  * Returns KV_OK; KV_INVALID; KV_TOO_LARGE; KV_NO_MEMORY; KV_NO_SPACE and KV_IO: not appended, later calls may succeed;
  * KV_FAILED: a sync failed, and this writer takes no more records; KV_FORKED.

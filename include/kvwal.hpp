@@ -123,9 +123,9 @@ inline WALRecord from_c(const wal_record &c)
 } // namespace detail
 
 /*
- * The bytes of a record, as they stand in the log. Throws std::invalid_argument, with the words of kv_errmsg(), for a
- * record that cannot exist: a key or value that is too long, a DELETE with a value or an expiry, an unknown op. Does
- * not block.
+ * The bytes of a record, as they stand in the log. Throws std::invalid_argument for a record that cannot exist: with
+ * the words of kv_errmsg() if a key or value is too long or a DELETE has a value, with its own if a DELETE has an
+ * expiry or the op is unknown, which kvwal.h has no way to ask for. Does not block.
  */
 inline std::vector<uint8_t> serialize_wal_record(const WALRecord &record)
 {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::checkpoint;
 use crate::checkpoints::{Checkpoints, Newest};
 use crate::commit::{CommitQueue, Committer, Request};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Lsn, Op, Record};
 use crate::options::{Options, SyncMode};
 use crate::sys::sync::Mutex;
@@ -98,6 +98,7 @@ impl Request for Write {
 
 impl Committer<Write> for Engine {
     fn commit(&self, group: &mut [Write]) -> Result<()> {
+        let _unwinding = LatchOnPanic(&self.latch);
         let sync = self.options.sync == SyncMode::Always;
         let appended = self.logs.append(group.iter().flat_map(Write::records), sync)?;
         // The log stays locked until the group is applied, so that the table is never behind it.
@@ -156,13 +157,16 @@ impl Engine {
             let count = changes.len() as Lsn;
             let applied = match changes {
                 [change] => self.table.apply(change, lsn, || self.vfs.now_ms()),
-                changes => self.table.apply_batch(changes, lsn),
+                changes => self.table.apply_batch(changes, lsn, || self.vfs.now_ms()),
             };
-            // Durable but not visible, for want of memory: only a new open can bring the two together again.
-            applied.map_err(|error| self.latch.set(&error))?;
+            // In the log but not in the table, for want of memory: only a new open brings the two together again. What
+            // is in the table is to be seen by scans as it is by lookups.
+            applied.map_err(|error| {
+                visible.lsn = appended.at.last_lsn;
+                self.latch.set(&error)
+            })?;
             lsn += count;
         }
-        debug_assert_eq!(lsn - 1, appended.at.last_lsn, "the table follows the log");
         *visible = Visible { lsn: lsn - 1, durable_lsn: appended.at.durable_lsn, wal_bytes: appended.bytes };
         if appended.bytes > self.checkpoint_above.load(Ordering::Relaxed) {
             self.checkpoint_above.swap(u64::MAX, Ordering::Relaxed);
@@ -220,10 +224,10 @@ impl Engine {
         let next = self.logs.prepare()?;
         let (snapshot, wal_offset) = self.logs.switch(next, |at| {
             let mut visible = self.visible.lock();
-            debug_assert_eq!(visible.lsn, at.last_lsn, "the table follows the log");
+            self.latch.check()?;
             visible.durable_lsn = at.durable_lsn;
-            (self.table.snapshot(visible.lsn), at.end)
-        })?;
+            Ok((self.table.snapshot(visible.lsn), at.end))
+        })??;
         let unfinished = self.dir.join(checkpoint::UNFINISHED);
         let finished = self.dir.join(checkpoint::NAME);
         let written = self.write_checkpoint(snapshot, wal_offset).and_then(|newest| {
@@ -248,10 +252,22 @@ impl Engine {
         let written = checkpoint::writer::write(&*file, &path, snapshot, wal_offset, self.vfs.now_ms())?;
         file.sync_all().map_err(|cause| error("fsync", cause))?;
         file.drop_cache();
-        let read = checkpoint::reader::read(&*file, &path, |_| Ok(()))?;
-        if read != written {
-            return Err(Error::corrupt(format!("{} is not what was written", path.display())));
+        let read = checkpoint::reader::read(&*file, &path, |_| Ok(()));
+        if read.as_ref() != Ok(&written) {
+            let what = read.err().map_or_else(|| path.display().to_string(), |error| error.to_string());
+            return Err(Error::new(ErrorKind::Io, format!("what was read back is not what was written: {what}")));
         }
         Ok(Newest { lsn: written.lsn, file_len: written.file_len })
+    }
+}
+
+/// Sets the latch if whoever holds it panics: then nobody knows how far the log and the table have come.
+struct LatchOnPanic<'a>(&'a Latch);
+
+impl Drop for LatchOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.set(&Error::new(ErrorKind::Internal, "a bug in kvwal: a write panicked"));
+        }
     }
 }

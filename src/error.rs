@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 /// The result of a call of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -62,6 +63,11 @@ impl Error {
             _ => ErrorKind::Io,
         };
         Error::new(kind, format!("{doing}: {cause}"))
+    }
+
+    /// The failure of a system call on a file or directory.
+    pub(crate) fn file(call: &str, path: &Path, cause: &io::Error) -> Error {
+        Error::io(format_args!("{call} {}", path.display()), cause)
     }
 
     /// A file that is not what it should be.

@@ -111,12 +111,17 @@ pub fn check_lengths(key: &[u8], value: &[u8]) -> Result<()> {
     check("value", value.len(), MAX_VALUE_LEN)
 }
 
-/// Appends the encoded record to `out`.
-pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> Result<()> {
-    check_lengths(record.key, record.value)?;
+/// Checks that a record can be encoded.
+pub fn check(record: &Record<'_>) -> Result<()> {
     if record.op == Op::Delete && !record.value.is_empty() {
         return Err(Error::new(ErrorKind::Invalid, "a DELETE record has no value"));
     }
+    check_lengths(record.key, record.value)
+}
+
+/// Appends the encoded record to `out`.
+pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> Result<()> {
+    check(record)?;
     let len = record.encoded_len();
     out.try_reserve(len).map_err(|_| Error::no_memory(len))?;
     encode_head(record, out);
@@ -224,8 +229,8 @@ pub fn peek(bytes: &[u8]) -> Option<Peek> {
     if bytes.len() < MIN_RECORD_LEN {
         return None;
     }
-    let len = record_len(bytes).ok()?;
     let (op, _) = Op::from_byte(bytes[OP_AT])?;
+    let len = record_len(bytes).ok()?;
     let key_len = be_u32(bytes, OP_AT + 1 + op.expiry_len())? as usize;
     let rest = len.checked_sub(MIN_RECORD_LEN + op.expiry_len() + key_len)?;
     let fields = Fields::find(bytes, op);

@@ -9,8 +9,8 @@ use crate::sys::fork::Owner;
 use crate::vfs::{self, Access, File, Vfs};
 
 const NAME: &str = "LOCK";
-/// Room for any process ID and a line end.
-const MAX_LEN: usize = 32;
+/// Far more than a process ID and a line end.
+const MAX_LEN: usize = 4096;
 
 /// An exclusive lock on a store directory. The file stays when the lock is released: removing it would let two openers
 /// lock two different files.
@@ -25,11 +25,11 @@ impl DirLock {
     /// Takes the lock and writes our process ID into the file, for the error of others who come.
     pub fn acquire(vfs: &dyn Vfs, dir: &Path) -> Result<DirLock> {
         let path = dir.join(NAME);
-        let file = vfs.open(&path, Access::Create).map_err(|cause| error("open", &path, &cause))?;
-        if !file.try_lock().map_err(|cause| error("lock", &path, &cause))? {
+        let file = vfs.open(&path, Access::Create).map_err(|cause| Error::file("open", &path, &cause))?;
+        if !file.try_lock().map_err(|cause| Error::file("lock", &path, &cause))? {
             return Err(locked(dir, &*file));
         }
-        let before = content(&*file).map_err(|cause| error("read", &path, &cause))?;
+        let before = content(&*file).map_err(|cause| Error::file("read", &path, &cause))?;
         let lock = DirLock { file, path, before };
         lock.write(format!("{}\n", std::process::id()).as_bytes())?;
         Ok(lock)
@@ -44,30 +44,34 @@ impl DirLock {
 
     /// Releases the lock, also if forked children still have the file open.
     pub fn release(self) -> Result<()> {
-        self.file.unlock().map_err(|cause| error("unlock", &self.path, &cause))
+        self.file.unlock().map_err(|cause| Error::file("unlock", &self.path, &cause))
     }
 
     fn write(&self, content: &[u8]) -> Result<()> {
         vfs::write_all_at(&*self.file, &mut [IoSlice::new(content)], 0)
             .and_then(|()| self.file.set_len(content.len() as u64))
-            .map_err(|cause| error("write", &self.path, &cause))
+            .map_err(|cause| Error::file("write", &self.path, &cause))
     }
 }
 
 /// An error if a store in `dir` is open.
 pub fn check_unlocked(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
     match vfs.open(&dir.join(NAME), Access::Read) {
-        Err(_) => Ok(()),
-        Ok(file) => check_file_unlocked(&*file, &dir.join(NAME)).map_err(|_| locked(dir, &*file)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(cause) => Err(Error::file("open", &dir.join(NAME), &cause)),
+        Ok(file) => check_file_unlocked(&*file, &dir.join(NAME)).map_err(|error| match error.kind() {
+            ErrorKind::Locked => locked(dir, &*file),
+            _ => error,
+        }),
     }
 }
 
 /// An error if somebody has locked `file`.
 pub fn check_file_unlocked(file: &dyn File, path: &Path) -> Result<()> {
-    if !file.try_lock().map_err(|cause| error("lock", path, &cause))? {
+    if !file.try_lock().map_err(|cause| Error::file("lock", path, &cause))? {
         return Err(Error::new(ErrorKind::Locked, format!("{} is open elsewhere", path.display())));
     }
-    file.unlock().map_err(|cause| error("unlock", path, &cause))
+    file.unlock().map_err(|cause| Error::file("unlock", path, &cause))
 }
 
 /// An error in a forked child of the process that opened the handle.
@@ -89,8 +93,4 @@ fn locked(dir: &Path, file: &dyn File) -> Error {
     let content = content(file).unwrap_or_default();
     let owner = String::from_utf8_lossy(&content);
     Error::new(ErrorKind::Locked, format!("{} is open in the process with PID {}", dir.display(), owner.trim()))
-}
-
-fn error(call: &str, path: &Path, cause: &io::Error) -> Error {
-    Error::io(format_args!("{call} {}", path.display()), cause)
 }

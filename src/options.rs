@@ -34,6 +34,9 @@ pub enum Size {
     Never,
 }
 
+/// More zeros than this are never written ahead.
+const MAX_PREALLOCATE: u64 = 64 << 20;
+
 /// How to open a store.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -44,7 +47,7 @@ pub struct Options {
     /// How much log starts a checkpoint in the background. By default 64 MiB, or the size of the newest checkpoint
     /// where that is more, so that checkpoints write at most about as much again as the log does.
     pub checkpoint_wal_bytes: Size,
-    /// How many zero-filled bytes are kept ahead of the last record. By default 256 KiB.
+    /// How many zero-filled bytes are kept ahead of the last record. By default 256 KiB, at most 64 MiB.
     pub preallocate: Size,
     /// What to do about damage.
     pub recovery: RecoveryMode,
@@ -70,7 +73,7 @@ impl Options {
     pub(crate) fn preallocate_bytes(&self) -> u64 {
         match self.preallocate {
             Size::Default => 256 << 10,
-            Size::Bytes(bytes) => bytes,
+            Size::Bytes(bytes) => bytes.min(MAX_PREALLOCATE),
             Size::Never => 0,
         }
     }

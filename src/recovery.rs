@@ -18,11 +18,10 @@
 //! can be examined again with the same result:
 //!
 //! 4. What was not applied is saved in `quarantine/`.
-//! 5. The logs are cut to what was applied.
+//! 5. The logs are cut to what was applied, `wal.log` first.
 //! 6. Applied records that nothing proves durable are made so: written again, in their place, and synced.
-//! 7. Leftovers are removed, and a `wal.next` that is the only log needed takes its name, durably.
+//! 7. Leftovers are removed, durably. A `wal.log` that the checkpoint covers stays until the next checkpoint retires it.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,7 +37,7 @@ use crate::table::Table;
 use crate::vfs::{Access, File, Vfs};
 use crate::wal::behind::{self, Behind};
 use crate::wal::pair::{LOG, NEXT, OpenLog};
-use crate::wal::reader::Bad;
+use crate::wal::reader::{self, Bad};
 use crate::wal::repair::{self, Source};
 use crate::wal::scan::{self, Scan};
 use crate::wal::writer::Position;
@@ -60,12 +59,14 @@ pub struct Recovered {
 /// Recovers the store in `dir`, or makes a new one. The caller has locked the directory.
 pub fn recover(vfs: &dyn Vfs, dir: &Path, options: &Options) -> Result<Recovered> {
     let started = Instant::now();
-    let mut names = Names::list(vfs, dir)?;
-    if !names.any() {
-        create_log(vfs, dir)?;
-        names.log = true;
-    }
-    let found = examine(vfs, dir, &names, options.recovery)?;
+    let names = Names::look_up(vfs, dir)?;
+    let found = match names.is_new(vfs, dir)? {
+        true => {
+            create_log(vfs, dir, names.log)?;
+            examine(vfs, dir, &Names { log: true, ..names }, options.recovery)?
+        }
+        false => examine(vfs, dir, &names, options.recovery)?,
+    };
     let mut recovered = repair(vfs, dir, found)?;
     recovered.report.elapsed = started.elapsed();
     Ok(recovered)
@@ -73,44 +74,58 @@ pub fn recover(vfs: &dyn Vfs, dir: &Path, options: &Options) -> Result<Recovered
 
 /// Whether there is a store in `dir`, which exists.
 pub fn exists(vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
-    Ok(Names::list(vfs, dir)?.any())
+    Ok(Names::look_up(vfs, dir)?.any())
 }
 
 /// Which files a store directory has.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Names {
     log: bool,
     next: bool,
     checkpoint: bool,
     /// What an interrupted checkpoint left.
-    leftovers: Vec<PathBuf>,
+    unfinished: bool,
 }
 
 impl Names {
-    fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Names> {
-        let mut names = Names::default();
-        for name in vfs.list(dir).map_err(|cause| error("list", dir, &cause))? {
-            match name.to_str() {
-                Some(LOG) => names.log = true,
-                Some(NEXT) => names.next = true,
-                Some(checkpoint::NAME) => names.checkpoint = true,
-                Some(name) if name.ends_with(".tmp") => names.leftovers.push(dir.join(name)),
-                _ => {}
-            }
-        }
-        Ok(names)
+    fn look_up(vfs: &dyn Vfs, dir: &Path) -> Result<Names> {
+        let exists = |name| {
+            let path = dir.join(name);
+            vfs.exists(&path).map_err(|cause| Error::file("look up", &path, &cause))
+        };
+        Ok(Names {
+            log: exists(LOG)?,
+            next: exists(NEXT)?,
+            checkpoint: exists(checkpoint::NAME)?,
+            unfinished: exists(checkpoint::UNFINISHED)?,
+        })
     }
 
     fn any(&self) -> bool {
         self.log || self.next || self.checkpoint
     }
+
+    /// Whether nothing was ever stored here: there are no files, or an empty log alone.
+    fn is_new(&self, vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
+        if !self.log || self.next || self.checkpoint {
+            return Ok(!self.any());
+        }
+        let path = dir.join(LOG);
+        let file = open_log(vfs, &path)?;
+        Ok(file.size().map_err(|cause| Error::file("stat", &path, &cause))? == 0)
+    }
 }
 
-fn create_log(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+/// Makes the log of a new store. If there is one already, empty, it gives way: making its name durable may have failed,
+/// and for a name that is there a second attempt proves nothing.
+fn create_log(vfs: &dyn Vfs, dir: &Path, replace: bool) -> Result<()> {
     let path = dir.join(LOG);
-    let file = vfs.open(&path, Access::Create).map_err(|cause| error("create", &path, &cause))?;
+    if replace {
+        remove(vfs, &path)?;
+    }
+    let file = vfs.open(&path, Access::Create).map_err(|cause| Error::file("create", &path, &cause))?;
     // Its name becomes durable in the recovery that follows.
-    file.sync_all().map_err(|cause| error("fsync", &path, &cause))
+    file.sync_all().map_err(|cause| Error::file("fsync", &path, &cause))
 }
 
 /// What a store's files hold, and how they are to be repaired.
@@ -123,7 +138,8 @@ struct Found {
     log: LogFile,
     next: Option<LogFile>,
     outcome: Outcome,
-    leftovers: Vec<PathBuf>,
+    /// There is an unfinished checkpoint to be removed.
+    unfinished: bool,
 }
 
 struct LogFile {
@@ -132,23 +148,30 @@ struct LogFile {
     scan: Scan,
     /// What becomes of it.
     fate: Fate,
+    /// What is in it behind the first bad record, if that was looked for.
+    behind: Behind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     /// Its valid records are part of the store.
     Keep,
-    /// The checkpoint covers all that it may hold, and `wal.next` goes on from there.
+    /// The checkpoint covers all that it may hold, and `wal.next` goes on from there. The next checkpoint retires it:
+    /// only that one can know that its own name is durable.
     Superseded,
     /// It lies behind the first bad record, or holds nothing that the store goes on from.
     Discard,
+    /// A `wal.next` without anything in it, which is made anew when it is needed.
+    Blank,
 }
 
 /// How reading ended.
 struct Outcome {
     last_lsn: Lsn,
-    /// The highest LSN that any record, or the checkpoint, proves durable.
+    /// The highest LSN that anything says was durable, records behind the bad one included.
     durable_lsn: Lsn,
+    /// The highest LSN that the checkpoint and the valid records prove durable.
+    proven_lsn: Lsn,
     bad: Option<Bad>,
 }
 
@@ -180,7 +203,7 @@ fn examine(vfs: &dyn Vfs, dir: &Path, names: &Names, mode: RecoveryMode) -> Resu
                 }
                 checkpoint_is_bad = true;
                 replay = Replay::new(vfs)?;
-                replay.needed_lsn = claimed_lsn(vfs, &dir.join(checkpoint::NAME));
+                replay.needed_lsn = claimed_lsn(vfs, &dir.join(checkpoint::NAME))?;
                 replay.report.reason = Some(error.to_string());
             }
             Err(error) => return Err(error),
@@ -195,7 +218,8 @@ fn examine(vfs: &dyn Vfs, dir: &Path, names: &Names, mode: RecoveryMode) -> Resu
         return Err(Error::corrupt(message));
     }
     let log_scan = replay.scan(&*log_file, &log_path, log_first.unwrap_or(after + 1))?;
-    let mut log = LogFile { file: log_file, path: log_path, scan: log_scan, fate: Fate::Keep };
+    let mut log =
+        LogFile { file: log_file, path: log_path, scan: log_scan, fate: Fate::Keep, behind: Behind::default() };
     let mut next = match names.next {
         true => Some(examine_next(vfs, dir, &mut log, &mut replay)?),
         false => None,
@@ -203,8 +227,8 @@ fn examine(vfs: &dyn Vfs, dir: &Path, names: &Names, mode: RecoveryMode) -> Resu
     let outcome = conclude(&mut log, next.as_mut(), &mut replay)?;
     replay.check_mode(mode, &outcome)?;
     let Replay { table, report, .. } = replay;
-    let leftovers = names.leftovers.clone();
-    Ok(Found { table, report, checkpoint, checkpoint_is_bad, log, next, outcome, leftovers })
+    let unfinished = names.unfinished;
+    Ok(Found { table, report, checkpoint, checkpoint_is_bad, log, next, outcome, unfinished })
 }
 
 /// Reads `wal.next` as far as it continues what was read before, and decides about `wal.log`.
@@ -214,39 +238,31 @@ fn examine_next(vfs: &dyn Vfs, dir: &Path, log: &mut LogFile, replay: &mut Repla
     let first = scan::first_lsn(&*file, &path)?;
     let after = replay.report.checkpoint_lsn;
     let (mut fate, mut expected) = (Fate::Keep, log.scan.last_lsn + 1);
-    if let Some(first) = first {
-        if first <= log.scan.last_lsn {
-            let message = format!(
-                "{} begins with LSN {first}, but {LOG} already ends with {}",
-                path.display(),
-                log.scan.last_lsn
-            );
-            return Err(Error::corrupt(message));
+    let refuse = |why: String| Err(Error::corrupt(format!("{} begins with LSN {why}", path.display())));
+    let is_empty = log.scan.records == 0 && log.scan.bad.is_none();
+    let continues = log.scan.bad.is_none() && first == Some(log.scan.last_lsn + 1);
+    match first {
+        Some(first) if log.scan.records > 0 && first <= log.scan.last_lsn => {
+            return refuse(format!("{first}, but {LOG} already ends with {}", log.scan.last_lsn));
         }
-        if log.scan.records == 0 && log.scan.bad.is_none() && first > after + 1 {
-            let message = format!(
-                "{} begins with LSN {first}, but {LOG} is empty and the checkpoint ends at {after}",
-                path.display()
-            );
-            return Err(Error::corrupt(message));
+        Some(first) if is_empty && first > after + 1 => {
+            return refuse(format!("{first}, but {LOG} is empty and the checkpoint ends at {after}"));
         }
-        let continues = log.scan.bad.is_none() && first == log.scan.last_lsn + 1;
-        if first <= after + 1 && (!continues || log.scan.last_lsn <= after) {
+        Some(first) if first <= after + 1 => {
             log.fate = Fate::Superseded;
             expected = first;
-        } else if !continues {
-            fate = Fate::Discard;
         }
-    } else if log.scan.bad.is_some() {
-        fate = Fate::Discard;
-    } else if log.scan.last_lsn == after {
-        log.fate = Fate::Superseded;
+        Some(_) if !continues => fate = Fate::Discard,
+        Some(_) => {}
+        None if reader::data_end(&*file, &path, 0, u64::MAX)? == 0 => fate = Fate::Blank,
+        None if log.scan.bad.is_some() => fate = Fate::Discard,
+        None => {}
     }
     let scan = match fate {
-        Fate::Discard => Scan::of_nothing(&*file, &path, expected)?,
+        Fate::Discard | Fate::Blank => Scan::of_nothing(&*file, &path, expected)?,
         _ => replay.scan(&*file, &path, expected)?,
     };
-    Ok(LogFile { file, path, scan, fate })
+    Ok(LogFile { file, path, scan, fate, behind: Behind::default() })
 }
 
 /// Finds out where the valid log ends, what is behind it, and the verdict.
@@ -270,19 +286,20 @@ fn conclude(log: &mut LogFile, mut next: Option<&mut LogFile>, replay: &mut Repl
     if last_lsn < replay.needed_lsn {
         return Err(Error::corrupt("the checkpoint is damaged, and so is the log that could make up for it"));
     }
-    let mut durable_lsn = after.max(log.scan.durable_lsn);
-    let mut behind = Behind::default();
+    let proven_lsn = after.max(log.scan.durable_lsn).max(next.as_ref().map_or(0, |next| next.scan.durable_lsn));
+    let mut durable_lsn = proven_lsn;
     if let Some(bad) = &bad {
-        behind = evidence(log, next.as_deref(), bad)?;
-        durable_lsn = durable_lsn.max(behind.durable_lsn);
-    }
-    if let Some(next) = next.as_deref() {
-        durable_lsn = durable_lsn.max(next.scan.durable_lsn);
-    }
-    if let Some(bad) = &bad {
+        search_behind(log, bad)?;
+        let mut records = log.behind.records;
+        durable_lsn = durable_lsn.max(log.behind.durable_lsn);
+        if let Some(next) = &mut next {
+            search_behind(next, bad)?;
+            records += next.behind.records;
+            durable_lsn = durable_lsn.max(next.behind.durable_lsn);
+        }
         let is_damaged = durable_lsn >= bad.lsn;
         replay.report.verdict = if is_damaged { Verdict::Damaged } else { Verdict::Torn };
-        replay.report.records_behind = behind.records;
+        replay.report.records_behind = records;
         replay.report.reason = Some(bad.to_string());
     }
     if last_lsn < after {
@@ -296,7 +313,7 @@ fn conclude(log: &mut LogFile, mut next: Option<&mut LogFile>, replay: &mut Repl
     let last_lsn = last_lsn.max(after);
     replay.report.last_lsn = last_lsn;
     replay.report.durable_lsn = durable_lsn;
-    Ok(Outcome { last_lsn, durable_lsn, bad })
+    Ok(Outcome { last_lsn, durable_lsn, proven_lsn, bad })
 }
 
 /// The first bad record of the two logs, taken as one.
@@ -319,31 +336,16 @@ fn first_bad(log: &LogFile, next: Option<&LogFile>) -> Option<Bad> {
     })
 }
 
-/// Searches for valid records behind the first bad one, in both logs.
-fn evidence(log: &LogFile, next: Option<&LogFile>, bad: &Bad) -> Result<Behind> {
-    let mut found = Behind::default();
-    if log.fate != Fate::Superseded && log.scan.bad.is_some() {
-        found = behind::search(&*log.file, &log.path, bad.offset, bad.lsn)?;
-    }
-    if let Some(next) = next {
-        let more = match &next.scan.bad {
-            _ if next.fate == Fate::Discard => count(next)?,
-            Some(bad) => behind::search(&*next.file, &next.path, bad.offset, bad.lsn)?,
-            None => Behind::default(),
-        };
-        found.records += more.records;
-        found.durable_lsn = found.durable_lsn.max(more.durable_lsn);
-    }
-    Ok(found)
-}
-
-/// The valid records of a log that is discarded as a whole.
-fn count(log: &LogFile) -> Result<Behind> {
-    let Some(first) = scan::first_lsn(&*log.file, &log.path)? else {
-        return Ok(Behind::default());
+/// Searches a log for valid records behind the first bad one.
+fn search_behind(log: &mut LogFile, bad: &Bad) -> Result<()> {
+    let from = match (log.fate, &log.scan.bad) {
+        (Fate::Keep, Some(bad)) => bad,
+        // All of it is behind.
+        (Fate::Discard, _) => &Bad { offset: 0, ..bad.clone() },
+        (Fate::Keep, None) | (Fate::Superseded | Fate::Blank, _) => return Ok(()),
     };
-    let scan = scan::scan(&*log.file, &log.path, first, |_| Ok(true))?;
-    Ok(Behind { records: scan.records, durable_lsn: scan.durable_lsn, end: scan.end })
+    log.behind = behind::search(&*log.file, &log.path, from)?;
+    Ok(())
 }
 
 /// Building the table.
@@ -362,13 +364,17 @@ impl Replay {
     }
 
     fn load(&mut self, vfs: &dyn Vfs, path: &Path) -> Result<Header> {
-        let file = vfs.open(path, Access::Read).map_err(|cause| error("open", path, &cause))?;
+        let file = vfs.open(path, Access::Read).map_err(|cause| Error::file("open", path, &cause))?;
         let lsn = checkpoint::reader::header(&*file, path)?.lsn;
         if lsn > MAX_LSN {
             return Err(Error::corrupt(format!("{}: LSN {lsn} is beyond the last", path.display())));
         }
-        let header =
-            checkpoint::reader::read(&*file, path, |entry| self.put(entry.key, entry.value, entry.expires_at, lsn))?;
+        let header = checkpoint::reader::read(&*file, path, |entry| {
+            self.put(entry.key, entry.value, (entry.expires_at != 0).then_some(entry.expires_at), lsn)
+        })?;
+        if self.table.usage().keys + self.report.keys_expired != header.keys {
+            return Err(Error::corrupt(format!("{}: a key is there twice", path.display())));
+        }
         self.report.checkpoint_lsn = lsn;
         self.report.checkpoint_keys = header.keys;
         Ok(header)
@@ -392,17 +398,19 @@ impl Replay {
         self.report.records_replayed += 1;
         match record.op {
             Op::Delete => self.delete(record.key, record.lsn),
-            Op::Put | Op::PutExpiring => self.put(record.key, record.value, record.expires_at, record.lsn),
+            Op::Put => self.put(record.key, record.value, None, record.lsn),
+            Op::PutExpiring => self.put(record.key, record.value, Some(record.expires_at), record.lsn),
         }
     }
 
-    fn put(&mut self, key: &[u8], value: &[u8], expires_at: u64, lsn: Lsn) -> Result<()> {
-        if expires_at != 0 && expires_at <= self.now {
+    fn put(&mut self, key: &[u8], value: &[u8], expires_at: Option<u64>, lsn: Lsn) -> Result<()> {
+        if expires_at.is_some_and(|expires_at| expires_at <= self.now) {
             // It takes the place of an earlier value all the same.
             self.report.keys_expired += 1;
             return self.delete(key, lsn);
         }
-        let block = Block::new(key, value, expires_at).ok_or_else(|| Error::no_memory(key.len() + value.len()))?;
+        let block =
+            Block::new(key, value, expires_at.unwrap_or(0)).ok_or_else(|| Error::no_memory(key.len() + value.len()))?;
         self.table.apply(&mut self.table.change(Op::Put, block), lsn, || self.now)
     }
 
@@ -424,14 +432,14 @@ impl Replay {
     }
 }
 
-/// The LSN that a damaged checkpoint had, if that can still be read.
-fn claimed_lsn(vfs: &dyn Vfs, path: &Path) -> Lsn {
-    let header = vfs.open(path, Access::Read).ok().and_then(|file| checkpoint::reader::header(&*file, path).ok());
-    header.map_or(0, |header| header.lsn)
+/// The LSN that a damaged checkpoint had, if its header can still be read.
+fn claimed_lsn(vfs: &dyn Vfs, path: &Path) -> Result<Lsn> {
+    let file = vfs.open(path, Access::Read).map_err(|cause| Error::file("open", path, &cause))?;
+    checkpoint::reader::claimed_lsn(&*file, path)
 }
 
 fn open_log(vfs: &dyn Vfs, path: &Path) -> Result<Arc<dyn File>> {
-    let file = vfs.open(path, Access::Write).map_err(|cause| error("open", path, &cause))?;
+    let file = vfs.open(path, Access::Write).map_err(|cause| Error::file("open", path, &cause))?;
     // Somebody may be appending to it on its own.
     lock::check_file_unlocked(&*file, path)?;
     Ok(file)
@@ -439,87 +447,76 @@ fn open_log(vfs: &dyn Vfs, path: &Path) -> Result<Arc<dyn File>> {
 
 /// Changes the files so that they are what was recovered.
 fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Recovered> {
-    let Found { table, mut report, checkpoint, checkpoint_is_bad, log, next, outcome, leftovers } = found;
+    let Found { table, mut report, checkpoint, checkpoint_is_bad, log, next, outcome, unfinished } = found;
     // What was read may have names that only the page cache knows; what follows relies on them.
     repair::sync_dir(vfs, dir)?;
     if checkpoint_is_bad {
         report.bytes_quarantined += quarantine_checkpoint(vfs, dir)?;
     }
-    if let Some(bad) = &outcome.bad {
+    if outcome.bad.is_some() {
         for file in [Some(&log), next.as_ref()].into_iter().flatten() {
-            report.bytes_quarantined += save(vfs, dir, file, bad)?;
+            report.bytes_quarantined += save(vfs, dir, file)?;
+        }
+    }
+    // `wal.log` before `wal.next`, whose records behind a gap are the evidence of damage until the gap is gone.
+    for file in [Some(&log), next.as_ref()].into_iter().flatten() {
+        match file.fate {
+            Fate::Superseded => {}
+            Fate::Discard | Fate::Blank => repair::cut(&file.source(), 0)?,
+            Fate::Keep => {
+                // Also if there is nothing to cut: perhaps an earlier cut never reached the disk.
+                repair::cut(&file.source(), file.scan.end)?;
+                report.bytes_rewritten += repair::prove(&file.source(), &file.scan, outcome.proven_lsn)?;
+            }
         }
     }
     let next = match next {
-        Some(next) if next.fate == Fate::Discard => {
-            vfs.remove(&next.path).map_err(|cause| error("remove", &next.path, &cause))?;
-            repair::sync_dir(vfs, dir)?;
+        Some(next) if matches!(next.fate, Fate::Discard | Fate::Blank) => {
+            remove(vfs, &next.path)?;
             None
         }
         next => next,
     };
-    let kept = |log: &LogFile| log.fate == Fate::Keep;
-    let log_end = if kept(&log) { log.scan.end } else { 0 };
-    if log.fate != Fate::Superseded && log.scan.file_len > log_end {
-        repair::cut(&log.source(), log_end)?;
+    if unfinished {
+        remove(vfs, &dir.join(checkpoint::UNFINISHED))?;
     }
-    if let Some(next) = &next
-        && next.scan.file_len > next.scan.end
-    {
-        repair::cut(&next.source(), next.scan.end)?;
-    }
-    for kept in [Some(&log), next.as_ref()].into_iter().flatten().filter(|log| kept(log)) {
-        report.bytes_rewritten += repair::prove(&kept.source(), &kept.scan, outcome.durable_lsn)?;
-    }
-    remove_leftovers(vfs, &leftovers)?;
+    repair::sync_dir(vfs, dir)?;
 
-    let at = |end| Position { end, last_lsn: outcome.last_lsn, durable_lsn: outcome.last_lsn };
-    let (log, next) = match next {
-        Some(next) if log.fate == Fate::Superseded => {
-            vfs.rename(&next.path, &log.path).map_err(|cause| error("rename", &next.path, &cause))?;
-            repair::sync_dir(vfs, dir)?;
-            ((next.file, at(next.scan.end)), None)
-        }
-        Some(next) => ((log.file, at(log_end)), Some((next.file, at(next.scan.end)))),
-        None => ((log.file, at(log_end)), None),
+    let open = |log: LogFile| {
+        let end = match log.fate {
+            Fate::Keep => log.scan.end,
+            Fate::Superseded => log.scan.file_len,
+            Fate::Discard | Fate::Blank => 0,
+        };
+        (log.file, Position { end, last_lsn: outcome.last_lsn, durable_lsn: outcome.last_lsn })
     };
-    Ok(Recovered { table, log, next, checkpoint, report })
+    Ok(Recovered { table, log: open(log), next: next.map(open), checkpoint, report })
 }
 
 /// Saves what is going to be cut off a log; returns how many bytes that were.
-fn save(vfs: &dyn Vfs, dir: &Path, log: &LogFile, bad: &Bad) -> Result<u64> {
-    let whole = Bad { offset: 0, ..bad.clone() };
-    let (from, bad) = match (log.fate, &log.scan.bad) {
-        (Fate::Superseded, _) | (Fate::Keep, None) => return Ok(0),
-        (Fate::Keep, Some(bad)) => (log.scan.end, bad),
-        (Fate::Discard, _) => (0, &whole),
+fn save(vfs: &dyn Vfs, dir: &Path, log: &LogFile) -> Result<u64> {
+    let (from, lsn) = match (log.fate, &log.scan.bad) {
+        (Fate::Keep, Some(_)) => (log.scan.end, log.scan.last_lsn + 1),
+        (Fate::Discard, _) => (0, log.scan.last_lsn + 1 - log.scan.records),
+        (Fate::Keep, None) | (Fate::Superseded | Fate::Blank, _) => return Ok(0),
     };
-    let to = behind::data_end(&*log.file, &log.path, from, bad)?;
+    let to = behind::data_end(&*log.file, &log.path, from, &log.behind)?;
     if to > from {
-        let lsn = if from == log.scan.end { log.scan.last_lsn + 1 } else { bad.lsn };
         repair::quarantine(vfs, dir, &log.source(), from, to, lsn)?;
     }
     Ok(to - from)
 }
 
+fn remove(vfs: &dyn Vfs, path: &Path) -> Result<()> {
+    vfs.remove(path).map_err(|cause| Error::file("remove", path, &cause))
+}
+
 fn quarantine_checkpoint(vfs: &dyn Vfs, dir: &Path) -> Result<u64> {
     let path = dir.join(checkpoint::NAME);
-    let file = vfs.open(&path, Access::Write).map_err(|cause| error("open", &path, &cause))?;
-    let len = file.size().map_err(|cause| error("stat", &path, &cause))?;
+    let file = vfs.open(&path, Access::Write).map_err(|cause| Error::file("open", &path, &cause))?;
+    let len = file.size().map_err(|cause| Error::file("stat", &path, &cause))?;
     repair::quarantine(vfs, dir, &Source { file: &*file, path: &path }, 0, len, 0)?;
-    vfs.remove(&path).map_err(|cause| error("remove", &path, &cause))?;
+    remove(vfs, &path)?;
     repair::sync_dir(vfs, dir)?;
     Ok(len)
-}
-
-fn remove_leftovers(vfs: &dyn Vfs, leftovers: &[PathBuf]) -> Result<()> {
-    leftovers.iter().try_for_each(|path| match vfs.remove(path) {
-        // Whatever it is, it is not ours.
-        Err(cause) if cause.kind() == io::ErrorKind::IsADirectory => Ok(()),
-        result => result.map_err(|cause| error("remove", path, &cause)),
-    })
-}
-
-fn error(call: &str, path: &Path, cause: &io::Error) -> Error {
-    Error::io(format_args!("{call} {}", path.display()), cause)
 }

@@ -77,14 +77,14 @@ pub struct Stats {
 impl Store {
     /// Opens the store in `dir`, creating it if it is missing, and recovers it first.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<Store> {
-        Store::open_on(Arc::new(OsVfs), dir, options)
+        Store::open_on(Arc::new(OsVfs::default()), dir, options)
     }
 
     /// As [`open`](Store::open), on any file system.
     pub fn open_on(vfs: Arc<dyn Vfs>, dir: impl AsRef<Path>, options: &Options) -> Result<Store> {
         // Absolute, so that the store stays where it is when the program changes its working directory.
-        let dir = std::path::absolute(dir.as_ref()).map_err(|cause| error("open", dir.as_ref(), &cause))?;
-        ensure_dir(&*vfs, &dir, options.create)?;
+        let dir = std::path::absolute(dir.as_ref()).map_err(|cause| Error::file("open", dir.as_ref(), &cause))?;
+        let vfs = enter_dir(&*vfs, &dir, options.create)?;
         let lock = DirLock::acquire(&*vfs, &dir)?;
         match Store::open_locked(vfs, dir, options) {
             Ok(mut store) => {
@@ -99,7 +99,7 @@ impl Store {
     }
 
     fn open_locked(vfs: Arc<dyn Vfs>, dir: PathBuf, options: &Options) -> Result<Store> {
-        let owner = Owner::current().map_err(|cause| error("open", &dir, &cause))?;
+        let owner = Owner::current().map_err(|cause| Error::file("open", &dir, &cause))?;
         let Recovered { table, log, next, checkpoint, report } = recovery::recover(&*vfs, &dir, options)?;
         let latch = Arc::new(Latch::default());
         let preallocate = options.preallocate_bytes();
@@ -166,6 +166,7 @@ impl Store {
     /// Deletes `key`; false if it was not there.
     pub fn del(&self, key: &[u8]) -> Result<bool> {
         self.check_process()?;
+        self.engine.latch.check()?;
         let change = self.change(Op::Delete, key, b"", 0)?;
         let now = || self.engine.vfs.now_ms();
         let is_there = |block: &Block| block.expires_at() == 0 || !is_expired(block, now());
@@ -189,7 +190,7 @@ impl Store {
             changes.push(self.change(op, key, value.unwrap_or_default(), 0)?);
         }
         if changes.is_empty() {
-            return Ok(());
+            return self.engine.latch.check();
         }
         self.engine.write(Write::Many(changes)).map(drop)
     }
@@ -377,13 +378,26 @@ impl Keys {
     }
 }
 
-/// Makes sure that there is a directory, and unless one may be created, a store in it.
-fn ensure_dir(vfs: &dyn Vfs, dir: &Path, create: bool) -> Result<()> {
-    match vfs.list(dir) {
-        Ok(_) if create || recovery::exists(vfs, dir)? => Ok(()),
-        Ok(_) => Err(Error::new(ErrorKind::Io, format!("there is no store in {}", dir.display()))),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound && create => create_dir(vfs, dir),
-        Err(cause) => Err(error("open directory", dir, &cause)),
+/// Makes sure that there is a directory, and unless one may be created, a store in it; enters it.
+fn enter_dir(vfs: &dyn Vfs, dir: &Path, create: bool) -> Result<Arc<dyn Vfs>> {
+    let entered = match vfs.enter(dir) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && create => {
+            create_dir(vfs, dir)?;
+            vfs.enter(dir)
+        }
+        result => result,
+    };
+    let entered = entered.map_err(|cause| Error::file("open directory", dir, &cause))?;
+    if recovery::exists(&*entered, dir)? {
+        return Ok(entered);
+    }
+    if !create {
+        return Err(Error::new(ErrorKind::Io, format!("there is no store in {}", dir.display())));
+    }
+    // Whoever made the directory may have been stopped before its name was durable.
+    match sync_parent(vfs, dir) {
+        Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => Ok(entered),
+        result => result.map(|()| entered).map_err(|cause| Error::file("fsync the parent directory of", dir, &cause)),
     }
 }
 
@@ -392,12 +406,15 @@ fn create_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
         Ok(()) => {}
         // Somebody else was faster; the lock decides between us.
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(cause) => return Err(error("mkdir", dir, &cause)),
+        Err(cause) => return Err(Error::file("mkdir", dir, &cause)),
     }
-    let parent = dir.parent().unwrap_or(Path::new("/"));
-    vfs.sync_dir(parent).map_err(|cause| error("fsync directory", parent, &cause))
+    sync_parent(vfs, dir).map_err(|cause| {
+        // So that the next attempt makes it anew: for a name that is there a second sync proves nothing.
+        let _ = vfs.remove_dir(dir);
+        Error::file("fsync the parent directory of", dir, &cause)
+    })
 }
 
-fn error(call: &str, path: &Path, cause: &io::Error) -> Error {
-    Error::io(format_args!("{call} {}", path.display()), cause)
+fn sync_parent(vfs: &dyn Vfs, dir: &Path) -> io::Result<()> {
+    vfs.sync_dir(dir.parent().unwrap_or(Path::new("/")))
 }

@@ -69,3 +69,17 @@ fn power_cut_at_every_call_of_the_recovery_from_a_power_cut() {
 fn power_cut_at_every_call_of_the_recovery_from_a_kill() {
     power_cut_in_recovery_after(|disk, _| disk.kill());
 }
+
+#[test]
+fn kill_at_every_call_then_the_store_goes_on_then_the_power_fails() {
+    for calls in 0.. {
+        let Some((disk, mut model)) = run_until_power_off(calls) else { break };
+        disk.kill();
+        model.check_and_go_on(&disk, &format!("killed at call {calls}"));
+        for seed in 0..4 {
+            let (disk, mut model) = (disk.fork(), model.clone());
+            disk.crash(seed);
+            model.check_and_go_on(&disk, &format!("killed at call {calls}, then a power cut, seed {seed}"));
+        }
+    }
+}

@@ -23,8 +23,11 @@ pub const MAX_PAYLOAD: usize = 1 << 20;
 /// Values from this length on are large: their entries have blocks of their own.
 pub const LARGE_VALUE: usize = 64 << 10;
 
+/// The longest entry but for its value.
+pub const MAX_HEAD: usize = MIN_ENTRY_LEN + 8 + crate::format::MAX_KEY_LEN;
+
 // An entry that is not large fits into a block that was just short of being closed.
-const _: () = assert!(BLOCK_TARGET + MIN_ENTRY_LEN + 8 + crate::format::MAX_KEY_LEN + LARGE_VALUE <= MAX_PAYLOAD);
+const _: () = assert!(BLOCK_TARGET + MAX_HEAD + LARGE_VALUE <= MAX_PAYLOAD);
 
 /// What the file says of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

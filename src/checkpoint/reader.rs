@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::layout::{self, BLOCK_HEADER_LEN, BlockKind, EntryHead, HEADER_LEN, Header};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::Lsn;
 use crate::vfs::File;
 use crate::wal::reader;
 
@@ -18,16 +19,25 @@ pub struct Entry<'a> {
     pub expires_at: u64,
 }
 
+/// Reads the header of what may not be a whole checkpoint. The outer result is about reading, the inner about what was
+/// read.
+fn bare_header(file: &dyn File, path: &Path) -> Result<Result<Header>> {
+    let mut bytes = [0; HEADER_LEN];
+    Ok(match reader::read(file, path, &mut bytes, 0)? {
+        HEADER_LEN => Header::decode(&bytes),
+        got => Err(Error::corrupt(format!("it has only {got} bytes"))),
+    })
+}
+
+/// The LSN that a damaged checkpoint says it has, if its header is intact, otherwise 0.
+pub fn claimed_lsn(file: &dyn File, path: &Path) -> Result<Lsn> {
+    Ok(bare_header(file, path)?.map_or(0, |header| header.lsn))
+}
+
 /// Reads and checks the header.
 pub fn header(file: &dyn File, path: &Path) -> Result<Header> {
-    let mut bytes = [0; HEADER_LEN];
-    let got = reader::read(file, path, &mut bytes, 0)?;
-    let decoded = match got {
-        HEADER_LEN => Header::decode(&bytes),
-        _ => Err(Error::corrupt(format!("it has only {got} bytes"))),
-    };
-    let header = decoded.map_err(|error| in_file(path, &error))?;
-    let len = file.size().map_err(|cause| Error::io(format_args!("stat {}", path.display()), &cause))?;
+    let header = bare_header(file, path)?.map_err(|error| in_file(path, &error))?;
+    let len = file.size().map_err(|cause| Error::file("stat", path, &cause))?;
     if len != header.file_len {
         let message = format!("it has {len} bytes, its header says {}", header.file_len);
         return Err(in_file(path, &Error::corrupt(message)));

@@ -6,7 +6,7 @@
 use std::io::{self, IoSlice};
 use std::path::Path;
 
-use super::layout::{self, BLOCK_TARGET, BlockKind, EntryHead, HEADER_LEN, Header, LARGE_VALUE, MAX_PAYLOAD};
+use super::layout::{self, BLOCK_TARGET, BlockKind, EntryHead, HEADER_LEN, Header, LARGE_VALUE, MAX_HEAD, MAX_PAYLOAD};
 use crate::error::{Error, Result};
 use crate::sys::block::Block;
 use crate::table::{Cursor, Snapshot, is_expired};
@@ -19,7 +19,13 @@ pub fn write(file: &dyn File, path: &Path, mut snapshot: Snapshot<'_>, wal_offse
     let mut keys = 0;
     let mut cursor = Cursor::default();
     let mut batch = Copied::default();
-    while snapshot.visit_some(&mut cursor, |block| batch.copy(block, now)) {
+    let mut copied = Ok(());
+    while snapshot.visit_some(&mut cursor, |block| {
+        if copied.is_ok() {
+            copied = batch.copy(block, now);
+        }
+    }) {
+        copied.clone()?;
         keys += std::mem::take(&mut batch.keys);
         batch.write_full_blocks(&mut out)?;
         for key in batch.large.drain(..) {
@@ -45,21 +51,24 @@ struct Copied {
 
 impl Copied {
     /// Copies an entry. Runs under a lock of the table.
-    fn copy(&mut self, block: &Block, now: u64) {
+    fn copy(&mut self, block: &Block, now: u64) -> Result<()> {
         if is_expired(block, now) {
-            return;
+            return Ok(());
         }
         if block.value_len() >= LARGE_VALUE {
             self.large.push(block.key().to_vec());
-            return;
+            return Ok(());
         }
         if self.payloads.last().is_none_or(|last| last.len() >= BLOCK_TARGET) {
             self.payloads.push(Vec::new());
         }
         let payload = self.payloads.last_mut().expect("pushed above");
+        let needed = MAX_HEAD + block.value_len();
+        payload.try_reserve(needed).map_err(|_| Error::no_memory(needed))?;
         head(block).encode(payload);
         payload.extend_from_slice(block.value());
         self.keys += 1;
+        Ok(())
     }
 
     fn write_full_blocks(&mut self, out: &mut Output<'_>) -> Result<()> {
@@ -79,7 +88,8 @@ fn head(block: &Block) -> EntryHead<'_> {
 /// Writes one large entry, in blocks of its own. The snapshot keeps its value as it was, so it can be copied piece by
 /// piece. Returns how many entries that were.
 fn write_large(snapshot: &Snapshot<'_>, key: &[u8], out: &mut Output<'_>) -> Result<u64> {
-    let mut payload = Vec::with_capacity(MAX_PAYLOAD);
+    let mut payload = Vec::new();
+    payload.try_reserve_exact(MAX_PAYLOAD).map_err(|_| Error::no_memory(MAX_PAYLOAD))?;
     let (mut done, mut kind) = (0, BlockKind::LargeFirst);
     loop {
         let left = snapshot.get(key, |block| {

@@ -8,7 +8,7 @@ use super::types::kv_batch;
 use super::{bytes, call, handle_mut};
 use crate::batch::Batch;
 
-/// A new, empty batch, to be freed with kv_batch_free(); NULL only when memory has run out. Does not block.
+/// A new, empty batch, to be freed with kv_batch_free(). Does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn kv_batch_new() -> *mut kv_batch {
     let mut out = ptr::null_mut();

@@ -10,12 +10,13 @@ use super::types::*;
 use super::{bytes, call, handle_mut, invalid, output, recovery_struct, struct_size, write_struct};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, Op, Record};
+use crate::report::Report;
 use crate::wal::{self, Log};
 
 /// Encodes *r as it stands, LSNs included, into buf, and stores the length in *written. If buf is too small, or NULL
 /// with a buf_len of 0, returns KV_BUFFER with the length needed in *written. Does not block.
 ///
-/// Returns KV_OK; KV_BUFFER; KV_INVALID; KV_TOO_LARGE.
+/// Returns KV_OK; KV_BUFFER; KV_INVALID; KV_TOO_LARGE; KV_NO_MEMORY.
 ///
 /// # Safety
 /// `r` is NULL or points to a record whose key and value are as long as it says; `buf` is NULL or has `buf_len`
@@ -33,13 +34,13 @@ pub unsafe extern "C" fn wal_record_encode(
         if buf.is_null() && buf_len > 0 {
             return Err(invalid(format!("buf is NULL but its length is {buf_len}")));
         }
+        format::check(&record)?;
+        *written = record.encoded_len();
+        if *written > buf_len {
+            return Err(Error::new(ErrorKind::Buffer, format!("the record has {written} bytes, the buffer {buf_len}")));
+        }
         let mut encoded = Vec::new();
         format::encode(&record, &mut encoded)?;
-        *written = encoded.len();
-        if encoded.len() > buf_len {
-            let message = format!("the record has {} bytes, the buffer {buf_len}", encoded.len());
-            return Err(Error::new(ErrorKind::Buffer, message));
-        }
         // SAFETY: `buf` has room for `buf_len` bytes, and a record is never empty, so it is not NULL here.
         unsafe { ptr::copy_nonoverlapping(encoded.as_ptr(), buf.cast(), encoded.len()) };
         Ok(KV_OK)
@@ -95,7 +96,8 @@ pub unsafe extern "C" fn wal_open(path: *const c_char, out: *mut *mut wal_writer
 }
 
 /// Appends *r: gives it the next LSN, encodes, writes and syncs it. Uses op, key, value and, for WAL_OP_PUT_EXPIRING,
-/// expires_at; sets lsn and durable_lsn on KV_OK. Blocks on the disk.
+/// expires_at; sets lsn and durable_lsn on KV_OK. A batch counts only when its last record, the one without
+/// WAL_OP_BATCH, is there, too: until then the next open would cut it off. Blocks on the disk.
 ///
 /// Returns KV_OK; KV_INVALID; KV_TOO_LARGE; KV_NO_MEMORY; KV_NO_SPACE and KV_IO: not appended, later calls may succeed;
 /// KV_FAILED: a sync failed, and this writer takes no more records; KV_FORKED.
@@ -164,6 +166,10 @@ pub unsafe extern "C" fn wal_replay(
             // SAFETY: not null, and valid by the promise of this function.
             false => Some(unsafe { struct_size(out, "out")? }),
         };
+        if let Some(size) = out_size {
+            // SAFETY: `size` is the struct_size just read from `out`.
+            unsafe { write_struct(out, size, &recovery_struct(&Report::default())) };
+        }
         // SAFETY: the record and what it points to are good during the call; `ctx` is passed on as it came.
         let report = wal::replay(path, after_lsn, |record| unsafe { visit(ctx, &to_c(record)) == 0 })?;
         if let Some(size) = out_size {

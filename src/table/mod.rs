@@ -113,19 +113,25 @@ impl Table {
     pub fn apply(&self, change: &mut Change, lsn: Lsn, now: impl FnOnce() -> u64) -> Result<()> {
         let mut shard = self.part(change.hash).shard.write();
         if shard.has_expiring() {
-            shard.sweep(now(), &self.hasher);
+            shard.sweep(now(), lsn, &self.hasher);
         }
         self.apply_locked(&mut shard, change, lsn)
     }
 
     /// Applies the changes of a batch, with LSNs from `first_lsn` on, so that no reader sees some of them and then,
     /// looking at another key, not the others: all their shards are locked, in order, before the first is changed.
-    pub fn apply_batch(&self, changes: &mut [Change], first_lsn: Lsn) -> Result<()> {
+    pub fn apply_batch(&self, changes: &mut [Change], first_lsn: Lsn, now: impl FnOnce() -> u64) -> Result<()> {
         let mut guards: Vec<Option<WriteGuard<'_, Shard>>> = (0..SHARDS).map(|_| None).collect();
         let mut involved = [false; SHARDS];
         changes.iter().for_each(|change| involved[index(change.hash)] = true);
         for (at, _) in involved.iter().enumerate().filter(|(_, involved)| **involved) {
             guards[at] = Some(self.shards[at].shard.write());
+        }
+        let expiring = guards.iter_mut().flatten().filter(|shard| shard.has_expiring());
+        let mut expiring = expiring.peekable();
+        if expiring.peek().is_some() {
+            let now = now();
+            expiring.for_each(|shard| shard.sweep(now, first_lsn, &self.hasher));
         }
         for (change, lsn) in changes.iter_mut().zip(first_lsn..) {
             let shard = guards[index(change.hash)].as_mut().expect("locked above");

@@ -55,7 +55,7 @@ pub type Retained = BTreeMap<u64, Vec<OldVersion>>;
 
 pub struct OldVersion {
     block: Block,
-    /// The LSN that replaced it; `Lsn::MAX` if it expired, which no record says.
+    /// The LSN that replaced it, or with whose record it was swept.
     replaced_at: Lsn,
 }
 
@@ -132,15 +132,15 @@ impl Shard {
         }
     }
 
-    /// Looks at a few slots and drops what has expired. Called with every change while some key can expire, so that
-    /// the whole shard is swept in time.
-    pub fn sweep(&mut self, now: u64, hasher: &SipHash) {
+    /// Looks at a few slots and drops what has expired. Called before the change of every record `lsn` while some key
+    /// can expire, so that the whole shard is swept in time.
+    pub fn sweep(&mut self, now: u64, lsn: Lsn, hasher: &SipHash) {
         for _ in 0..SWEEP_SLOTS.min(self.slots.capacity()) {
             self.sweep_at = (self.sweep_at + 1) & (self.slots.capacity() - 1);
             let expired = self.slots.get(self.sweep_at).is_some_and(|block| is_expired(&block, now));
             if expired && let Some(block) = self.slots.remove(self.sweep_at, hasher) {
                 let hash = hasher.hash(block.key());
-                drop(self.retire(hash, block, Lsn::MAX));
+                drop(self.retire(hash, block, lsn));
             }
         }
     }

@@ -129,6 +129,27 @@ fn expired_keys_are_swept_by_later_changes() {
 }
 
 #[test]
+fn a_swept_key_is_seen_by_earlier_snapshots_only() {
+    let table = Table::new([11, 12]);
+    let mut expiring = table.change(Op::PutExpiring, Block::new(b"key", b"old", 1000).unwrap());
+    table.apply(&mut expiring, 1, || 0).unwrap();
+    let before = table.snapshot(1);
+    // Deletions of what is not there sweep the shard.
+    let mut lsn: Lsn = 1;
+    while table.usage().keys > 0 {
+        lsn += 1;
+        let mut change = table.change(Op::Delete, Block::new(&lsn.to_be_bytes(), b"", 0).unwrap());
+        table.apply(&mut change, lsn, || 1000).unwrap();
+    }
+    put(&table, b"key", b"new", lsn + 1);
+    let after = table.snapshot(lsn + 1);
+    assert_eq!(walk(&before), Model::from([(b"key".to_vec(), b"old".to_vec())]));
+    assert_eq!(walk(&after), Model::from([(b"key".to_vec(), b"new".to_vec())]));
+    drop((before, after));
+    table.check_invariants();
+}
+
+#[test]
 fn keys_with_the_same_home_are_told_apart() {
     let table = Table::new([9, 10]);
     // Keys of one shard whose homes in a small array coincide.
@@ -202,7 +223,7 @@ proptest! {
                             None => model.remove(&vec![*key]),
                         };
                     }
-                    table.apply_batch(&mut changes, lsn + 1).unwrap();
+                    table.apply_batch(&mut changes, lsn + 1, || 0).unwrap();
                     lsn += batch.len() as Lsn;
                 }
                 Action::Begin => snapshots.push((table.snapshot(lsn), model.clone())),

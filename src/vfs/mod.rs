@@ -17,7 +17,6 @@ pub mod os;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 
-use std::ffi::OsString;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
@@ -61,8 +60,13 @@ pub trait Vfs: Send + Sync {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
     /// Makes a directory; an error if there is something of that name.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
-    /// The names in a directory, in any order.
-    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// The same file system, in which `dir` and the paths below it mean the directory that has this name now, whatever
+    /// becomes of the name. An error if it is no directory.
+    fn enter(&self, dir: &Path) -> io::Result<Arc<dyn Vfs>>;
+    /// Whether there is something of that name.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Gives a file a new name in place of whatever had it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.

@@ -1,12 +1,13 @@
 //! The real file system. The only place of the library where files are touched.
 #![allow(unsafe_code)]
 
-use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::ffi::CString;
+use std::fs;
 use std::io::{self, IoSlice};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,38 +15,117 @@ use super::{Access, File, Vfs};
 use crate::sys::signal::NoFileSizeSignal;
 
 /// Files as the operating system has them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct OsVfs;
+#[derive(Clone, Debug, Default)]
+pub struct OsVfs {
+    /// A directory that was entered, by the path that it had then.
+    entered: Option<(PathBuf, Arc<OwnedFd>)>,
+}
 
 struct OsFile(fs::File);
 
+/// A path as the `*at` system calls take it.
+struct At {
+    dir: RawFd,
+    path: CString,
+}
+
+impl OsVfs {
+    /// Paths below the directory that was entered go by its descriptor, so that it does not matter what its name means
+    /// by now. It is open as long as `self` lives.
+    fn at(&self, path: &Path) -> io::Result<At> {
+        let (dir, path) = match &self.entered {
+            Some((root, fd)) if path == root => (fd.as_raw_fd(), Path::new(".")),
+            Some((root, fd)) => match path.strip_prefix(root) {
+                Ok(below) => (fd.as_raw_fd(), below),
+                Err(_) => (libc::AT_FDCWD, path),
+            },
+            None => (libc::AT_FDCWD, path),
+        };
+        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+        Ok(At { dir, path })
+    }
+
+    fn open_at(&self, path: &Path, flags: libc::c_int) -> io::Result<fs::File> {
+        let at = self.at(path)?;
+        let fd = retry(|| {
+            // SAFETY: the path is NUL-terminated, and the directory open.
+            unsafe { libc::openat(at.dir, at.path.as_ptr(), flags | libc::O_CLOEXEC, 0o666) }
+        })?;
+        // SAFETY: the descriptor is new, and ours.
+        Ok(unsafe { fs::File::from_raw_fd(fd) })
+    }
+}
+
+/// Repeats a system call until it is not interrupted; a negative result is an error.
+fn retry(mut call: impl FnMut() -> libc::c_int) -> io::Result<libc::c_int> {
+    loop {
+        match call() {
+            result if result >= 0 => return Ok(result),
+            _ => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+        }
+    }
+}
+
 impl Vfs for OsVfs {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
-        let write = access != Access::Read;
-        let create = access == Access::Create;
-        // Never truncate: what is in a log is only ever cut off by recovery, after it was saved.
-        let file = OpenOptions::new().read(true).write(write).create(create).truncate(false).open(path)?;
-        Ok(Arc::new(OsFile(file)))
+        // Never O_TRUNC: what is in a log is only ever cut off by recovery, after it was saved.
+        let flags = match access {
+            Access::Read => libc::O_RDONLY,
+            Access::Write => libc::O_RDWR,
+            Access::Create => libc::O_RDWR | libc::O_CREAT,
+        };
+        Ok(Arc::new(OsFile(self.open_at(path, flags)?)))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir(path)
+        let at = self.at(path)?;
+        // SAFETY: the path is NUL-terminated, and the directory open.
+        retry(|| unsafe { libc::mkdirat(at.dir, at.path.as_ptr(), 0o777) }).map(drop)
     }
 
-    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
-        fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect()
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let at = self.at(path)?;
+        // SAFETY: the path is NUL-terminated, and the directory open.
+        retry(|| unsafe { libc::unlinkat(at.dir, at.path.as_ptr(), libc::AT_REMOVEDIR) }).map(drop)
+    }
+
+    fn enter(&self, dir: &Path) -> io::Result<Arc<dyn Vfs>> {
+        let fd = OwnedFd::from(self.open_at(dir, libc::O_RDONLY | libc::O_DIRECTORY)?);
+        Ok(Arc::new(OsVfs { entered: Some((dir.to_owned(), Arc::new(fd))) }))
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        let at = self.at(path)?;
+        // SAFETY: the path is NUL-terminated, and the directory open.
+        match retry(|| unsafe { libc::faccessat(at.dir, at.path.as_ptr(), libc::F_OK, 0) }) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+        let (from, to) = (self.at(from)?, self.at(to)?);
+        // SAFETY: the paths are NUL-terminated, and the directories open.
+        retry(|| unsafe { libc::renameat(from.dir, from.path.as_ptr(), to.dir, to.path.as_ptr()) }).map(drop)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
+        let at = self.at(path)?;
+        // SAFETY: the path is NUL-terminated, and the directory open.
+        retry(|| unsafe { libc::unlinkat(at.dir, at.path.as_ptr(), 0) }).map(drop)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::File::open(dir)?.sync_all()
+        match &self.entered {
+            // The descriptor is there already: this must not fail for want of one.
+            // SAFETY: the descriptor is open as long as `self` lives.
+            Some((root, fd)) if dir == root => retry(|| unsafe { libc::fsync(fd.as_raw_fd()) }).map(drop),
+            _ => self.open_at(dir, libc::O_RDONLY | libc::O_DIRECTORY)?.sync_all(),
+        }
     }
 
     fn now_ms(&self) -> u64 {

@@ -30,15 +30,15 @@ pub struct SimDisk {
 /// What a call does, for those who want to make some of them fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// `Vfs::open`.
+    /// `Vfs::open` and `Vfs::enter`.
     Open,
     /// `Vfs::create_dir`.
     CreateDir,
-    /// `Vfs::list`.
-    List,
+    /// `Vfs::exists`.
+    Exists,
     /// `Vfs::rename`.
     Rename,
-    /// `Vfs::remove`.
+    /// `Vfs::remove` and `Vfs::remove_dir`.
     Remove,
     /// `Vfs::sync_dir`.
     SyncDir,
@@ -444,10 +444,28 @@ impl Vfs for SimDisk {
         Ok(())
     }
 
-    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
-        let disk = self.begin(Call::List)?;
-        let dir = disk.find_dir(dir)?;
-        Ok(disk.dirs[dir].cached.keys().cloned().collect())
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let mut disk = self.begin(Call::Remove)?;
+        let removed = disk.find_dir(path)?;
+        if !disk.dirs[removed].cached.is_empty() {
+            return Err(io::Error::from_raw_os_error(libc::ENOTEMPTY));
+        }
+        let (dir, name) = disk.dir_and_name(path)?;
+        disk.dirs[dir].change(NameChange::Remove(name.to_owned()));
+        Ok(())
+    }
+
+    fn enter(&self, dir: &Path) -> io::Result<Arc<dyn Vfs>> {
+        self.begin(Call::Open)?.find_dir(dir)?;
+        Ok(Arc::new(self.clone()))
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        match self.begin(Call::Exists)?.find(path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -19,9 +19,10 @@ use crate::vfs::File;
 const WINDOW: usize = 1 << 20;
 /// How many records damage may have removed from the file without hiding what is behind them.
 const MISSING: u64 = 1000;
-/// How often the length of the tail is hashed at most, so that a file made to look like records everywhere costs no
-/// more than a bounded time.
-const HASH_BUDGET: u64 = 16;
+/// How many bytes are hashed at most, so that a file made to look like records everywhere costs a bounded time: so often
+/// the length of the tail, and for a short tail so much.
+const HASH_TIMES: u64 = 16;
+const HASH_LEAST: u64 = 4 << 30;
 
 /// What was found behind a bad record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,15 +35,25 @@ pub struct Behind {
     pub end: u64,
 }
 
-/// Searches `file` behind the bad record at `bad_at`, which should have had the LSN `bad_lsn`.
-pub fn search(file: &dyn File, path: &Path, bad_at: u64, bad_lsn: Lsn) -> Result<Behind> {
+/// Searches `file` behind a bad record.
+pub fn search(file: &dyn File, path: &Path, bad: &Bad) -> Result<Behind> {
+    search_from(file, path, bad.offset, |lsn, distance| fits(lsn, bad.lsn, distance))
+}
+
+/// Whether there is a valid record anywhere in `file`.
+pub fn has_record(file: &dyn File, path: &Path) -> Result<bool> {
+    Ok(search_from(file, path, 0, |_, _| true)?.records > 0)
+}
+
+/// Searches for records of whose LSN and distance `fits` approves.
+fn search_from(file: &dyn File, path: &Path, bad_at: u64, fits: impl Fn(Lsn, u64) -> bool) -> Result<Behind> {
     let mut search = Search::new(file, path, bad_at)?;
     let mut found = Behind::default();
     // Only at the bad record's place, and where another record ends, is it certain that a record begins.
     let (mut at, mut begins_here) = (bad_at, true);
     while let Some((offset, candidate)) = search.next_candidate(at)? {
         let end = offset + candidate.len as u64;
-        let valid = fits(candidate.lsn, bad_lsn, offset - bad_at) && search.is_valid(offset, candidate.len)?;
+        let valid = fits(candidate.lsn, offset - bad_at) && search.is_valid(offset, candidate.len)?;
         if valid {
             found.records += 1;
             found.durable_lsn = found.durable_lsn.max(candidate.durable_lsn);
@@ -58,11 +69,11 @@ pub fn search(file: &dyn File, path: &Path, bad_at: u64, bad_lsn: Lsn) -> Result
 
 /// How far the bytes of a log from `from` on, which do not count, may hold data. Zeros at the end of the file, a page or
 /// more of them and in no record, are space that was allocated ahead, and not worth saving.
-pub fn data_end(file: &dyn File, path: &Path, from: u64, bad: &Bad) -> Result<u64> {
+pub fn data_end(file: &dyn File, path: &Path, from: u64, behind: &Behind) -> Result<u64> {
     const PAGE: u64 = 4096;
-    let len = file.size().map_err(|cause| Error::io(format_args!("stat {}", path.display()), &cause))?;
+    let len = file.size().map_err(|cause| Error::file("stat", path, &cause))?;
     let not_zero = reader::data_end(file, path, from, len)?;
-    let data_end = not_zero.max(search(file, path, bad.offset, bad.lsn)?.end);
+    let data_end = not_zero.max(behind.end);
     Ok(if data_end > from && len - data_end < PAGE { len } else { data_end })
 }
 
@@ -85,8 +96,8 @@ struct Search<'f> {
 
 impl<'f> Search<'f> {
     fn new(file: &'f dyn File, path: &'f Path, from: u64) -> Result<Search<'f>> {
-        let end = file.size().map_err(|cause| Error::io(format_args!("stat {}", path.display()), &cause))?;
-        let budget = end.saturating_sub(from).saturating_mul(HASH_BUDGET);
+        let end = file.size().map_err(|cause| Error::file("stat", path, &cause))?;
+        let budget = end.saturating_sub(from).saturating_mul(HASH_TIMES).max(HASH_LEAST);
         Ok(Search { file, path, end, window: Vec::new(), window_at: from, budget })
     }
 
@@ -118,7 +129,9 @@ impl<'f> Search<'f> {
         if at >= self.window_at && needed <= window_end {
             return Ok(());
         }
-        self.window.resize(usize::try_from(self.end - at).unwrap_or(WINDOW).min(WINDOW), 0);
+        let len = usize::try_from(self.end - at).unwrap_or(WINDOW).min(WINDOW);
+        self.window.try_reserve(len).map_err(|_| Error::no_memory(len))?;
+        self.window.resize(len, 0);
         let got = reader::read(self.file, self.path, &mut self.window, at)?;
         self.window.truncate(got);
         self.window_at = at;
@@ -128,9 +141,7 @@ impl<'f> Search<'f> {
     /// Whether the checksum is right, and the record one of ours.
     fn is_valid(&mut self, offset: u64, len: usize) -> Result<bool> {
         self.budget = self.budget.saturating_sub(len as u64);
-        let mut record = Vec::new();
-        record.try_reserve(len).map_err(|_| Error::no_memory(len))?;
-        record.resize(len, 0);
+        let mut record = reader::buffer(len)?;
         let got = reader::read(self.file, self.path, &mut record, offset)?;
         Ok(got == len && format::decode(&record).is_ok())
     }

@@ -9,7 +9,7 @@ use super::scan::{self, Scan};
 use super::writer::{Position, Writer};
 use super::{Latch, behind};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{self, Lsn, Op, Record};
+use crate::format::{self, Lsn, Record};
 use crate::lock;
 use crate::report::{Report, Verdict};
 use crate::sys::fork::Owner;
@@ -27,7 +27,7 @@ pub struct Log {
 impl Log {
     /// Opens the log `path`, creating it if it is missing. A bad tail is saved in `quarantine/` beside it, and cut off.
     pub fn open(path: &Path) -> Result<Log> {
-        Log::open_on(&OsVfs, path)
+        Log::open_on(&OsVfs::default(), path)
     }
 
     /// As [`open`](Self::open), on any file system.
@@ -36,28 +36,26 @@ impl Log {
             Some(dir) if dir != Path::new("") => dir,
             _ => Path::new("."),
         };
-        lock::check_unlocked(vfs, dir)?;
-        let file = vfs.open(path, Access::Create).map_err(|cause| error("open", path, &cause))?;
-        if !file.try_lock().map_err(|cause| error("lock", path, &cause))? {
+        let file = vfs.open(path, Access::Create).map_err(|cause| Error::file("open", path, &cause))?;
+        if !file.try_lock().map_err(|cause| Error::file("lock", path, &cause))? {
             return Err(Error::new(ErrorKind::Locked, format!("{} is open elsewhere", path.display())));
         }
+        // In this order: a store locks its directory first and then looks whether its logs are locked.
+        lock::check_unlocked(vfs, dir)?;
         let first = scan::first_lsn(&*file, path)?.unwrap_or(1);
         let scan = scan::scan(&*file, path, first, |_| Ok(true))?;
         make_whole(vfs, dir, &Source { file: &*file, path }, &scan)?;
         let at = Position { end: scan.end, last_lsn: scan.last_lsn, durable_lsn: scan.last_lsn };
         let latch = Arc::new(Latch::default());
         let writer = Writer::new(Arc::clone(&file), path.to_owned(), at, 0, Arc::clone(&latch));
-        let owner = Owner::current().map_err(|cause| error("open", path, &cause))?;
+        let owner = Owner::current().map_err(|cause| Error::file("open", path, &cause))?;
         Ok(Log { writer, file, latch, owner })
     }
 
     /// Appends a record durably. Gives it the next LSN, which is returned with its durable LSN.
     pub fn append(&mut self, record: &Record<'_>) -> Result<(Lsn, Lsn)> {
         self.check_process()?;
-        format::check_lengths(record.key, record.value)?;
-        if record.op == Op::Delete && !record.value.is_empty() {
-            return Err(Error::new(ErrorKind::Invalid, "a DELETE record has no value"));
-        }
+        format::check(record)?;
         let durable_lsn = self.writer.position().durable_lsn;
         self.writer.append([*record], true)?;
         Ok((self.writer.position().last_lsn, durable_lsn))
@@ -66,7 +64,7 @@ impl Log {
     /// Closes the log.
     pub fn close(self) -> Result<()> {
         self.check_process()?;
-        let unlocked = self.file.unlock().map_err(|cause| error("unlock", self.writer.path(), &cause));
+        let unlocked = self.file.unlock().map_err(|cause| Error::file("unlock", self.writer.path(), &cause));
         self.latch.check().and(unlocked)
     }
 
@@ -78,21 +76,21 @@ impl Log {
 /// Repairs the tail of a stand-alone log, and makes all of it, its name included, durable.
 fn make_whole(vfs: &dyn Vfs, dir: &Path, source: &Source<'_>, scan: &Scan) -> Result<()> {
     if let Some(bad) = &scan.bad {
-        let data_end = behind::data_end(source.file, source.path, scan.end, bad)?;
+        let behind = behind::search(source.file, source.path, bad)?;
+        let data_end = behind::data_end(source.file, source.path, scan.end, &behind)?;
         repair::quarantine(vfs, dir, source, scan.end, data_end, scan.last_lsn + 1)?;
     }
-    if scan.file_len > scan.end {
-        repair::cut(source, scan.end)?;
-    }
+    // Also if there is nothing to cut: perhaps an earlier cut never reached the disk.
+    repair::cut(source, scan.end)?;
     repair::prove(source, scan, scan.durable_lsn)?;
-    source.file.sync_all().map_err(|cause| error("fsync", source.path, &cause))?;
+    source.file.sync_all().map_err(|cause| Error::file("fsync", source.path, &cause))?;
     repair::sync_dir(vfs, dir)
 }
 
 /// Calls `visit` with each record of the log `path` whose LSN is above `after_lsn`, until it says false, and reports
 /// what the file holds. Changes nothing.
 pub fn replay(path: &Path, after_lsn: Lsn, visit: impl FnMut(&Record<'_>) -> bool) -> Result<Report> {
-    replay_on(&OsVfs, path, after_lsn, visit)
+    replay_on(&OsVfs::default(), path, after_lsn, visit)
 }
 
 /// As [`replay`], on any file system.
@@ -103,7 +101,7 @@ pub fn replay_on(
     mut visit: impl FnMut(&Record<'_>) -> bool,
 ) -> Result<Report> {
     let started = Instant::now();
-    let file = vfs.open(path, Access::Read).map_err(|cause| error("open", path, &cause))?;
+    let file = vfs.open(path, Access::Read).map_err(|cause| Error::file("open", path, &cause))?;
     let first = scan::first_lsn(&*file, path)?;
     if let Some(first) = first
         && after_lsn != 0
@@ -125,17 +123,13 @@ pub fn replay_on(
     report.durable_lsn = scan.durable_lsn;
     report.stop_offset = scan.end;
     if let Some(bad) = &scan.bad {
-        let behind = behind::search(&*file, path, bad.offset, bad.lsn)?;
+        let behind = behind::search(&*file, path, bad)?;
         report.records_behind = behind.records;
         report.durable_lsn = report.durable_lsn.max(behind.durable_lsn);
         report.verdict = if behind.durable_lsn >= bad.lsn { Verdict::Damaged } else { Verdict::Torn };
-        report.bytes_quarantined = behind::data_end(&*file, path, scan.end, bad)? - scan.end;
+        report.bytes_quarantined = behind::data_end(&*file, path, scan.end, &behind)? - scan.end;
         report.reason = Some(bad.to_string());
     }
     report.elapsed = started.elapsed();
     Ok(report)
-}
-
-fn error(call: &str, path: &Path, cause: &std::io::Error) -> Error {
-    Error::io(format_args!("{call} {}", path.display()), cause)
 }

@@ -1,14 +1,13 @@
 //! The log of a store: `wal.log`, and while a checkpoint is being made `wal.next`, to which the records behind it go.
 //! There are never more than these two.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Latch;
 use super::writer::{Position, Writer, sync_file};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::Record;
 use crate::sys::sync::{Mutex, MutexGuard};
 use crate::vfs::{Access, File, Vfs};
@@ -104,10 +103,23 @@ impl LogPair {
     /// until what is returned is dropped.
     pub fn append<'a>(&self, records: impl IntoIterator<Item = Record<'a>>, sync: bool) -> Result<Locked<'_>> {
         let mut active = self.active.lock();
-        active.writer.append(records, sync)?;
+        if let Err(error) = active.writer.append(records, sync) {
+            drop(active);
+            if !sync {
+                self.sync_roll_back()?;
+            }
+            return Err(error);
+        }
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.syncs.fetch_add(u64::from(sync), Ordering::Relaxed);
         Ok(Locked { active })
+    }
+
+    /// Makes it durable that a failed append was rolled back, so that no crash brings a part of it back behind the records
+    /// of the next one. Nobody else appends: whoever did holds the lead of the commit queue.
+    fn sync_roll_back(&self) -> Result<()> {
+        let _alone = self.syncing.lock();
+        self.active.lock().writer.sync()
     }
 
     /// Makes what was appended before durable; returns how far the log is durable now.
@@ -134,16 +146,19 @@ impl LogPair {
             return Ok(None);
         }
         let path = self.dir.join(NEXT);
-        let file = self.vfs.open(&path, Access::Create).map_err(|cause| error("create", &path, &cause))?;
+        let file = self.vfs.open(&path, Access::Create).map_err(|cause| Error::file("create", &path, &cause))?;
         match file.size() {
             Ok(0) => {}
-            Ok(len) => return Err(Error::corrupt(format!("{} has {len} bytes and is not ours", path.display()))),
-            Err(cause) => return Err(error("stat", &path, &cause)),
+            Ok(len) => {
+                let message = format!("{} is there already, with {len} bytes", path.display());
+                return Err(Error::new(ErrorKind::Io, message));
+            }
+            Err(cause) => return Err(Error::file("stat", &path, &cause)),
         }
         if let Err(cause) = file.sync_all() {
             // Nothing is in it, and the next attempt makes another file: so this failure is not for ever.
             let _ = self.vfs.remove(&path);
-            return Err(error("fsync", &path, &cause));
+            return Err(Error::file("fsync", &path, &cause));
         }
         self.sync_dir()?;
         Ok(Some(file))
@@ -171,7 +186,7 @@ impl LogPair {
     /// records that are left.
     pub fn retire(&self) -> Result<u64> {
         let (next, log) = (self.dir.join(NEXT), self.dir.join(LOG));
-        self.vfs.rename(&next, &log).map_err(|cause| error("rename", &next, &cause))?;
+        self.vfs.rename(&next, &log).map_err(|cause| Error::file("rename", &next, &cause))?;
         self.sync_dir()?;
         let mut active = self.active.lock();
         active.writer.renamed(log);
@@ -187,7 +202,7 @@ impl LogPair {
     /// prove nothing.
     pub fn sync_dir(&self) -> Result<()> {
         self.latch.check()?;
-        self.vfs.sync_dir(&self.dir).map_err(|cause| self.latch.set(&error("fsync directory", &self.dir, &cause)))
+        self.vfs.sync_dir(&self.dir).map_err(|cause| self.latch.set(&Error::file("fsync directory", &self.dir, &cause)))
     }
 
     /// Makes all records durable and gives allocated space back.
@@ -207,8 +222,4 @@ impl LogPair {
     pub fn counts(&self) -> (u64, u64) {
         (self.commits.load(Ordering::Relaxed), self.syncs.load(Ordering::Relaxed))
     }
-}
-
-fn error(call: &str, path: &Path, cause: &io::Error) -> Error {
-    Error::io(format_args!("{call} {}", path.display()), cause)
 }

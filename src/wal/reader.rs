@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, Lsn, Record};
+use crate::sys::block::MAX_LSN;
 use crate::vfs::{self, File};
 
 /// How much is read at once.
@@ -77,7 +78,7 @@ impl<'a> Iterator for Records<'a> {
 impl<'f> Reader<'f> {
     /// A reader at the beginning of `file`; `path` is for messages.
     pub fn new(file: &'f dyn File, path: &'f Path) -> Result<Reader<'f>> {
-        let file_len = file.size().map_err(|cause| Error::io(format_args!("stat {}", path.display()), &cause))?;
+        let file_len = file.size().map_err(|cause| Error::file("stat", path, &cause))?;
         Ok(Reader { file, path, file_len, buffer: Vec::new(), buffer_at: 0, next: 0 })
     }
 
@@ -94,7 +95,7 @@ impl<'f> Reader<'f> {
     /// The LSN of the first record, if there is a valid one at the very beginning.
     pub fn first_lsn(&mut self) -> Result<Option<Lsn>> {
         debug_assert_eq!(self.offset(), 0);
-        Ok(self.record_at(0)?.ok().map(|record| record.lsn))
+        Ok(self.record_at(0)?.ok().map(|record| record.lsn).filter(|lsn| (1..=MAX_LSN).contains(lsn)))
     }
 
     /// Whether the file begins with what is no log at all.
@@ -113,7 +114,7 @@ impl<'f> Reader<'f> {
             }
             let record = self.record_at(len)?.map(|record| (record.lsn, record.encoded_len(), record.more));
             let (record_len, more) = match record {
-                Ok((found, len, more)) if found == lsn => (len, more),
+                Ok((found, len, more)) if found == lsn && lsn <= MAX_LSN => (len, more),
                 Ok((found, ..)) => return Ok(self.bad(lsn, len, format!("it has the LSN {found}"))),
                 Err(error) if error.kind() == ErrorKind::Version => {
                     let place = format!("{} at offset {}", self.path.display(), self.offset() + len as u64);
@@ -184,7 +185,7 @@ impl<'f> Reader<'f> {
 
 /// Where the data ends in `from..to` of a file: behind the last byte that is not zero; `from` if there is none.
 pub fn data_end(file: &dyn File, path: &Path, from: u64, to: u64) -> Result<u64> {
-    let mut chunk = vec![0; CHUNK];
+    let mut chunk = buffer(CHUNK)?;
     let (mut at, mut end) = (from, from);
     while at < to {
         let want = usize::try_from(to - at).unwrap_or(CHUNK).min(CHUNK);
@@ -198,6 +199,14 @@ pub fn data_end(file: &dyn File, path: &Path, from: u64, to: u64) -> Result<u64>
         at += got as u64;
     }
     Ok(end)
+}
+
+/// A buffer of zeros.
+pub fn buffer(len: usize) -> Result<Vec<u8>> {
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(len).map_err(|_| Error::no_memory(len))?;
+    buffer.resize(len, 0);
+    Ok(buffer)
 }
 
 /// Reads until `buf` is full or the file ends. A read error is an error, never the end of the log.

@@ -32,9 +32,9 @@ pub fn quarantine(vfs: &dyn Vfs, dir: &Path, source: &Source<'_>, from: u64, to:
         return Ok(());
     };
     let unfinished = quarantine.join(format!("{stem}.tmp"));
-    let copy = vfs.open(&unfinished, Access::Create).map_err(|cause| error("create", &unfinished, &cause))?;
+    let copy = vfs.open(&unfinished, Access::Create).map_err(|cause| Error::file("create", &unfinished, &cause))?;
     copy_bytes(&*copy, &unfinished, source, from, to)?;
-    vfs.rename(&unfinished, &target).map_err(|cause| error("rename", &unfinished, &cause))?;
+    vfs.rename(&unfinished, &target).map_err(|cause| Error::file("rename", &unfinished, &cause))?;
     sync_dir(vfs, &quarantine)
 }
 
@@ -55,7 +55,7 @@ impl Source<'_> {
 /// Cuts a log off at `end`, durably. What is behind it has been saved, or is zeros.
 pub fn cut(source: &Source<'_>, end: u64) -> Result<()> {
     let cut = source.file.set_len(end).and_then(|()| source.file.sync_data());
-    cut.map_err(|cause| error("truncate", source.path, &cause))
+    cut.map_err(|cause| Error::file("truncate", source.path, &cause))
 }
 
 /// Makes the records of a log behind `durable_lsn` durable again; returns how many bytes that took.
@@ -64,16 +64,16 @@ pub fn prove(source: &Source<'_>, scan: &Scan, durable_lsn: Lsn) -> Result<u64> 
         return Ok(0);
     }
     let start = offset_of(source, scan, durable_lsn + 1)?;
-    let mut chunk = vec![0; CHUNK];
+    let mut chunk = reader::buffer(CHUNK)?;
     let mut at = start;
     while at < scan.end {
         let want = CHUNK.min((scan.end - at) as usize);
         read_exact(source, &mut chunk[..want], at)?;
         vfs::write_all_at(source.file, &mut [IoSlice::new(&chunk[..want])], at)
-            .map_err(|cause| error("rewrite", source.path, &cause))?;
+            .map_err(|cause| Error::file("rewrite", source.path, &cause))?;
         at += want as u64;
     }
-    source.file.sync_data().map_err(|cause| error("fdatasync", source.path, &cause))?;
+    source.file.sync_data().map_err(|cause| Error::file("fdatasync", source.path, &cause))?;
     Ok(scan.end - start)
 }
 
@@ -95,7 +95,7 @@ fn quarantine_dir(vfs: &dyn Vfs, dir: &Path) -> Result<PathBuf> {
     match vfs.create_dir(&quarantine) {
         Ok(()) => {}
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(cause) => return Err(error("mkdir", &quarantine, &cause)),
+        Err(cause) => return Err(Error::file("mkdir", &quarantine, &cause)),
     }
     // Also if it existed: the crash may have come before it was synced.
     sync_dir(vfs, dir)?;
@@ -104,11 +104,10 @@ fn quarantine_dir(vfs: &dyn Vfs, dir: &Path) -> Result<PathBuf> {
 
 /// A name that is not taken: `stem`, or `stem.2`, `stem.3`, … `None` if one of them is taken by the `same` file.
 fn free_name(vfs: &dyn Vfs, dir: &Path, stem: &str, same: impl Fn(&Path) -> Result<bool>) -> Result<Option<PathBuf>> {
-    let taken = vfs.list(dir).map_err(|cause| error("list", dir, &cause))?;
     for number in 1u64.. {
         let name = if number == 1 { stem.to_owned() } else { format!("{stem}.{number}") };
         let path = dir.join(&name);
-        if !taken.iter().any(|taken| *taken == *name) {
+        if !vfs.exists(&path).map_err(|cause| Error::file("look up", &path, &cause))? {
             return Ok(Some(path));
         }
         if same(&path)? {
@@ -119,11 +118,11 @@ fn free_name(vfs: &dyn Vfs, dir: &Path, stem: &str, same: impl Fn(&Path) -> Resu
 }
 
 fn same_bytes(vfs: &dyn Vfs, path: &Path, source: &Source<'_>, from: u64, to: u64) -> Result<bool> {
-    let file = vfs.open(path, Access::Write).map_err(|cause| error("open", path, &cause))?;
-    if file.size().map_err(|cause| error("stat", path, &cause))? != to - from {
+    let file = vfs.open(path, Access::Write).map_err(|cause| Error::file("open", path, &cause))?;
+    if file.size().map_err(|cause| Error::file("stat", path, &cause))? != to - from {
         return Ok(false);
     }
-    let (mut ours, mut theirs) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let (mut ours, mut theirs) = (reader::buffer(CHUNK)?, reader::buffer(CHUNK)?);
     let mut at = from;
     while at < to {
         let want = CHUNK.min((to - at) as usize);
@@ -135,27 +134,27 @@ fn same_bytes(vfs: &dyn Vfs, path: &Path, source: &Source<'_>, from: u64, to: u6
         at += want as u64;
     }
     // It may be the page cache that we compared with.
-    file.sync_all().map_err(|cause| error("fsync", path, &cause))?;
+    file.sync_all().map_err(|cause| Error::file("fsync", path, &cause))?;
     sync_dir(vfs, path.parent().unwrap_or(Path::new(".")))?;
     Ok(true)
 }
 
 fn copy_bytes(to_file: &dyn File, to_path: &Path, source: &Source<'_>, from: u64, to: u64) -> Result<()> {
     // What an interrupted copy left is overwritten.
-    to_file.set_len(0).map_err(|cause| error("truncate", to_path, &cause))?;
-    let mut chunk = vec![0; CHUNK];
+    to_file.set_len(0).map_err(|cause| Error::file("truncate", to_path, &cause))?;
+    let mut chunk = reader::buffer(CHUNK)?;
     let mut at = from;
     while at < to {
         let want = CHUNK.min((to - at) as usize);
         read_exact(source, &mut chunk[..want], at)?;
         if chunk[..want].iter().any(|&byte| byte != 0) {
             vfs::write_all_at(to_file, &mut [IoSlice::new(&chunk[..want])], at - from)
-                .map_err(|cause| error("write", to_path, &cause))?;
+                .map_err(|cause| Error::file("write", to_path, &cause))?;
         }
         at += want as u64;
     }
-    to_file.set_len(to - from).map_err(|cause| error("extend", to_path, &cause))?;
-    to_file.sync_all().map_err(|cause| error("fsync", to_path, &cause))
+    to_file.set_len(to - from).map_err(|cause| Error::file("extend", to_path, &cause))?;
+    to_file.sync_all().map_err(|cause| Error::file("fsync", to_path, &cause))
 }
 
 fn read_exact(source: &Source<'_>, buf: &mut [u8], at: u64) -> Result<()> {
@@ -167,9 +166,5 @@ fn read_exact(source: &Source<'_>, buf: &mut [u8], at: u64) -> Result<()> {
 
 /// Makes the names of a directory durable.
 pub fn sync_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
-    vfs.sync_dir(dir).map_err(|cause| error("fsync directory", dir, &cause))
-}
-
-fn error(call: &str, path: &Path, cause: &io::Error) -> Error {
-    Error::io(format_args!("{call} {}", path.display()), cause)
+    vfs.sync_dir(dir).map_err(|cause| Error::file("fsync directory", dir, &cause))
 }

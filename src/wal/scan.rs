@@ -38,7 +38,7 @@ impl Scan {
 
     /// What reading would give for a log of which no record counts, not even the first, which should be `expected`.
     pub fn of_nothing(file: &dyn File, path: &Path, expected: Lsn) -> Result<Scan> {
-        let file_len = file.size().map_err(|cause| Error::io(format_args!("stat {}", path.display()), &cause))?;
+        let file_len = file.size().map_err(|cause| Error::file("stat", path, &cause))?;
         let last_lsn = expected - 1;
         Ok(Scan { end: 0, last_lsn, durable_lsn: 0, records: 0, file_len, bad: None, marks: Vec::new() })
     }
@@ -48,7 +48,7 @@ impl Scan {
 pub fn first_lsn(file: &dyn File, path: &Path) -> Result<Option<Lsn>> {
     let mut reader = Reader::new(file, path)?;
     let first = reader.first_lsn()?;
-    if first.is_none() && reader.is_foreign()? && super::behind::search(file, path, 0, 0)?.records == 0 {
+    if first.is_none() && reader.is_foreign()? && !super::behind::has_record(file, path)? {
         return Err(Error::corrupt(format!("{} is not a log of kvwal", path.display())));
     }
     Ok(first)

@@ -14,6 +14,9 @@ use crate::vfs::{self, File};
 /// Values from this length on are written from where they are, instead of being copied behind their record first.
 const WRITE_IN_PLACE: usize = 64 << 10;
 
+/// A buffer that one large batch needed is not kept.
+const KEPT_BUFFER: usize = 2 << 20;
+
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Where a log ends, and which records it has.
@@ -74,6 +77,8 @@ impl Writer {
         let written = self.write(&group, sync);
         let (len, last_lsn) = (group.len, group.last_lsn);
         self.buffer = group.buffer;
+        self.buffer.clear();
+        self.buffer.shrink_to(KEPT_BUFFER);
         written?;
         if sync {
             self.sync()?;
@@ -137,9 +142,9 @@ impl Writer {
         }
     }
 
-    /// Takes back a write that failed, so that nothing is ever written behind an incomplete record. It is synced only
-    /// in the mode in which this writer is the one that syncs: another thread's sync of the same file could otherwise
-    /// be told of success because the failure was reported here.
+    /// Takes back a write that failed, so that nothing is ever written behind an incomplete record. It is synced here only
+    /// if this writer is the one that syncs: otherwise another thread's sync of the same file could be told of success
+    /// because the failure was reported here.
     fn roll_back(&mut self, sync: bool) -> Result<()> {
         self.allocated = self.at.end;
         let cut = self.file.set_len(self.at.end).and_then(|()| if sync { self.file.sync_data() } else { Ok(()) });
@@ -147,14 +152,15 @@ impl Writer {
     }
 
     fn error(&self, call: &str, offset: u64, cause: &io::Error) -> Error {
-        Error::io(format_args!("{call} {} at offset {offset}", self.path.display()), cause)
+        let (path, lsn) = (self.path.display(), self.at.last_lsn + 1);
+        Error::io(format_args!("{call} {path} at offset {offset}, LSN {lsn}"), cause)
     }
 }
 
 /// Syncs a log file; a failure sets the latch.
 pub fn sync_file(file: &dyn File, path: &Path, latch: &Latch) -> Result<()> {
     latch.check()?;
-    file.sync_data().map_err(|cause| latch.set(&Error::io(format_args!("fdatasync {}", path.display()), &cause)))
+    file.sync_data().map_err(|cause| latch.set(&Error::file("fdatasync", path, &cause)))
 }
 
 /// Records that are written together.
