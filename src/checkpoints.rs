@@ -24,13 +24,16 @@ struct State {
     is_requested: bool,
     is_stopped: bool,
     newest: Option<Newest>,
+    /// The last attempt failed, perhaps half-way: there may be a log that is still to be retired.
+    is_unfinished: bool,
     completed: u64,
 }
 
 impl Checkpoints {
-    /// `newest` is the one that recovery loaded.
-    pub fn new(newest: Option<Newest>) -> Checkpoints {
-        let state = State { is_running: false, is_requested: false, is_stopped: false, newest, completed: 0 };
+    /// `newest` is the one that recovery loaded; `is_unfinished` says that it found one that was interrupted.
+    pub fn new(newest: Option<Newest>, is_unfinished: bool) -> Checkpoints {
+        let state =
+            State { is_running: false, is_requested: false, is_stopped: false, newest, is_unfinished, completed: 0 };
         Checkpoints { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -41,15 +44,15 @@ impl Checkpoints {
         while state.is_running {
             state = self.changed.wait(state);
         }
-        if state.newest.is_some_and(|newest| newest.lsn >= lsn) {
+        if !state.is_unfinished && state.newest.is_some_and(|newest| newest.lsn >= lsn) {
             return Ok(());
         }
-        state.is_running = true;
+        (state.is_running, state.is_unfinished) = (true, true);
         drop(state);
         let _running = Running(self);
         let newest = make()?;
         let mut state = self.state.lock();
-        state.newest = Some(newest);
+        (state.newest, state.is_unfinished) = (Some(newest), false);
         state.completed += 1;
         Ok(())
     }

@@ -119,6 +119,7 @@ impl Engine {
     ) -> Engine {
         let Appended { at, bytes } = logs.end();
         let visible = Visible { lsn: at.last_lsn, durable_lsn: at.durable_lsn, wal_bytes: bytes };
+        let is_unfinished = logs.is_retiring();
         let threshold = options.checkpoint_threshold(newest.map_or(0, |newest| newest.file_len));
         Engine {
             vfs,
@@ -127,7 +128,7 @@ impl Engine {
             table,
             logs,
             latch,
-            checkpoints: Checkpoints::new(newest),
+            checkpoints: Checkpoints::new(newest, is_unfinished),
             queue: CommitQueue::new(),
             visible: Mutex::new(visible),
             checkpoint_above: AtomicU64::new(threshold.unwrap_or(u64::MAX)),

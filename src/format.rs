@@ -253,7 +253,8 @@ pub struct Peek {
 /// right. A torn sector is blank, and one damaged field leaves the other.
 pub fn is_foreign(header: &[u8]) -> bool {
     header.len() >= MIN_RECORD_LEN
-        && read_u64(header, 8) > u64::from(u32::MAX)
+        && header[..MIN_RECORD_LEN].iter().any(|&byte| byte != 0)
+        && !(1..=u64::from(u32::MAX)).contains(&read_u64(header, 8))
         && Op::from_byte(header[OP_AT]).is_none()
 }
 
@@ -380,6 +381,7 @@ mod tests {
     #[test]
     fn text_is_foreign_and_damaged_records_are_not() {
         assert!(is_foreign(b"# a configuration file that somebody put in the place of the log\n"));
+        assert!(is_foreign(&[b"\x7fELF\x02\x01\x01", &[0; 9][..], b"\x03\0>\0\x01\0\0\0", &[64; 40]].concat()));
         let mut bytes = vec![0; 64];
         assert!(!is_foreign(&bytes));
         bytes = encoded(&record(Op::Put, b"key", b"value"));

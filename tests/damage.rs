@@ -409,6 +409,19 @@ fn with_two_logs(checkpointed: bool) -> (SimDisk, Vec<(u64, Contents)>) {
 const NEXT: &str = "/store/wal.next";
 
 #[test]
+fn a_checkpoint_finishes_what_an_interrupted_one_left() {
+    let (disk, states) = with_two_logs(true);
+    let next = disk.contents(NEXT);
+    let store = support::open(&disk).unwrap();
+    assert_eq!(contents(&store), states[9].1);
+    store.checkpoint().unwrap();
+    store.close().unwrap();
+    assert_eq!((disk.contents(LOG), disk.contents(NEXT)), (next, None));
+    let store = support::open(&disk).unwrap();
+    assert_eq!((store.recovery_report().checkpoint_lsn, store.recovery_report().records_replayed), (9, 0));
+}
+
+#[test]
 fn damage_in_the_first_of_two_logs() {
     for checkpointed in [false, true] {
         let (intact, states) = with_two_logs(checkpointed);

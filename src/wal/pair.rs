@@ -142,7 +142,7 @@ impl LogPair {
     /// [`switch`](Self::switch).
     pub fn prepare(&self) -> Result<Option<Arc<dyn File>>> {
         self.latch.check()?;
-        if self.active.lock().retiring.is_some() {
+        if self.is_retiring() {
             return Ok(None);
         }
         let path = self.dir.join(NEXT);
@@ -211,6 +211,11 @@ impl LogPair {
         let mut active = self.active.lock();
         active.retiring.as_mut().map_or(Ok(()), Writer::trim)?;
         active.writer.trim()
+    }
+
+    /// Whether there is a log that the next complete checkpoint retires.
+    pub fn is_retiring(&self) -> bool {
+        self.active.lock().retiring.is_some()
     }
 
     /// Where the log ends, and how many bytes of records there are. Waits for a write that is under way.
