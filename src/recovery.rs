@@ -176,6 +176,16 @@ struct Outcome {
 }
 
 impl LogFile {
+    /// How much of the file stays when it is repaired.
+    fn kept_len(&self) -> u64 {
+        match self.fate {
+            Fate::Discard | Fate::Blank => 0,
+            // Damaged, but needless: it is left as it is until it is retired.
+            Fate::Superseded if self.scan.bad.is_some() => self.scan.file_len,
+            Fate::Keep | Fate::Superseded => self.scan.end,
+        }
+    }
+
     fn source(&self) -> Source<'_> {
         Source { file: &*self.file, path: &self.path }
     }
@@ -460,14 +470,10 @@ fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Recovered> {
     }
     // `wal.log` before `wal.next`, whose records behind a gap are the evidence of damage until the gap is gone.
     for file in [Some(&log), next.as_ref()].into_iter().flatten() {
-        match file.fate {
-            Fate::Superseded => {}
-            Fate::Discard | Fate::Blank => repair::cut(&file.source(), 0)?,
-            Fate::Keep => {
-                // Also if there is nothing to cut: perhaps an earlier cut never reached the disk.
-                repair::cut(&file.source(), file.scan.end)?;
-                report.bytes_rewritten += repair::prove(&file.source(), &file.scan, outcome.proven_lsn)?;
-            }
+        // Also if there is nothing to cut: perhaps an earlier cut never reached the disk.
+        repair::cut(&file.source(), file.kept_len())?;
+        if file.fate == Fate::Keep {
+            report.bytes_rewritten += repair::prove(&file.source(), &file.scan, outcome.proven_lsn)?;
         }
     }
     let next = match next {
@@ -483,12 +489,8 @@ fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Recovered> {
     repair::sync_dir(vfs, dir)?;
 
     let open = |log: LogFile| {
-        let end = match log.fate {
-            Fate::Keep => log.scan.end,
-            Fate::Superseded => log.scan.file_len,
-            Fate::Discard | Fate::Blank => 0,
-        };
-        (log.file, Position { end, last_lsn: outcome.last_lsn, durable_lsn: outcome.last_lsn })
+        let at = Position { end: log.kept_len(), last_lsn: outcome.last_lsn, durable_lsn: outcome.last_lsn };
+        (log.file, at)
     };
     Ok(Recovered { table, log: open(log), next: next.map(open), checkpoint, report })
 }

@@ -195,6 +195,31 @@ fn a_checkpoint_without_room_changes_nothing() {
 }
 
 #[test]
+fn a_log_that_could_not_be_retired_is_retired_by_the_next_checkpoint() {
+    let (disk, mut model, store) = opened(10);
+    // The first rename is that of the checkpoint, the second that of the log.
+    disk.fail(Fault { call: Some(Call::Rename), after: 1, times: 1, errno: libc::EIO, short_first: false });
+    assert_eq!(store.checkpoint().unwrap_err().kind(), ErrorKind::Io);
+    assert!(disk.heal());
+    for key in 0..5 {
+        model.change(&store, 10 + key, &Step::Set(key as u8, 40)).unwrap();
+    }
+    disk.kill();
+    drop(store);
+    model.check_and_go_on(&disk, "with a checkpoint and two logs");
+    for seed in 0..10 {
+        let (disk, mut model) = (disk.fork(), model.clone());
+        disk.crash(seed);
+        model.check_and_go_on(&disk, "with a checkpoint and two logs, after a power cut");
+    }
+    let store = model.check(&disk, "with a checkpoint and two logs");
+    store.checkpoint().unwrap();
+    store.close().unwrap();
+    assert_eq!(disk.contents(format!("{DIR}/wal.next")), None);
+    model.check_and_go_on(&disk, "with one log again");
+}
+
+#[test]
 fn a_failed_sync_of_the_directory_during_a_checkpoint_is_final() {
     for after in 0..3 {
         let (disk, mut model, store) = opened(8);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kvwal::format;
 use kvwal::vfs::sim::SimDisk;
 use kvwal::{Batch, Error, Options, Size, Store, Verdict};
 
@@ -162,9 +163,22 @@ impl Model {
         }
         assert_eq!(contents(&store), *self.newest(), "{context}");
         store.close().expect("the store closes");
+        check_log_lengths(disk, context);
         let store = self.check(disk, context);
         assert_eq!(contents(&store), *self.newest(), "{context}: after closing and opening");
         store.close().expect("the store closes");
+    }
+}
+
+/// The logs of a closed store are exactly as long as their records.
+fn check_log_lengths(disk: &SimDisk, context: &str) {
+    for name in ["wal.log", "wal.next"] {
+        let Some(log) = disk.contents(format!("{DIR}/{name}")) else { continue };
+        let mut at = 0;
+        while at < log.len() {
+            let record = format::decode(&log[at..]);
+            at += record.unwrap_or_else(|error| panic!("{context}: {name} at {at}: {error}")).encoded_len();
+        }
     }
 }
 
