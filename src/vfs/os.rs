@@ -4,6 +4,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
@@ -99,8 +100,9 @@ impl Vfs for OsVfs {
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
         let at = self.at(path)?;
-        // SAFETY: the path is NUL-terminated, and the directory open.
-        match retry(|| unsafe { libc::faccessat(at.dir, at.path.as_ptr(), libc::F_OK, 0) }) {
+        let mut found = MaybeUninit::uninit();
+        // SAFETY: the path is NUL-terminated, the directory open, and `found` has room for what the call may write.
+        match retry(|| unsafe { libc::fstatat(at.dir, at.path.as_ptr(), found.as_mut_ptr(), 0) }) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
