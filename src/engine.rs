@@ -233,7 +233,7 @@ impl Engine {
         let finished = self.dir.join(checkpoint::NAME);
         let written = self.write_checkpoint(snapshot, wal_offset).and_then(|newest| {
             let renamed = self.vfs.rename(&unfinished, &finished);
-            renamed.map_err(|cause| Error::io(format_args!("rename {}", unfinished.display()), &cause))?;
+            renamed.map_err(|cause| Error::file("rename", &unfinished, &cause))?;
             Ok(newest)
         });
         let newest = written.inspect_err(|_| {
@@ -248,10 +248,10 @@ impl Engine {
     /// Writes `checkpoint.tmp`, syncs it, and reads it back from the disk.
     fn write_checkpoint(&self, snapshot: Snapshot<'_>, wal_offset: u64) -> Result<Newest> {
         let path = self.dir.join(checkpoint::UNFINISHED);
-        let error = |call, cause| Error::io(format_args!("{call} {}", path.display()), &cause);
-        let file: Arc<dyn File> = self.vfs.open(&path, Access::Create).map_err(|cause| error("create", cause))?;
+        let file: Arc<dyn File> =
+            self.vfs.open(&path, Access::Create).map_err(|cause| Error::file("create", &path, &cause))?;
         let written = checkpoint::writer::write(&*file, &path, snapshot, wal_offset, self.vfs.now_ms())?;
-        file.sync_all().map_err(|cause| error("fsync", cause))?;
+        file.sync_all().map_err(|cause| Error::file("fsync", &path, &cause))?;
         file.drop_cache();
         let read = checkpoint::reader::read(&*file, &path, |_| Ok(()));
         if read.as_ref() != Ok(&written) {

@@ -59,14 +59,12 @@ pub struct Recovered {
 /// Recovers the store in `dir`, or makes a new one. The caller has locked the directory.
 pub fn recover(vfs: &dyn Vfs, dir: &Path, options: &Options) -> Result<Recovered> {
     let started = Instant::now();
-    let names = Names::look_up(vfs, dir)?;
-    let found = match names.is_new(vfs, dir)? {
-        true => {
-            create_log(vfs, dir, names.log)?;
-            examine(vfs, dir, &Names { log: true, ..names }, options.recovery)?
-        }
-        false => examine(vfs, dir, &names, options.recovery)?,
-    };
+    let mut names = Names::look_up(vfs, dir)?;
+    if names.is_new(vfs, dir)? {
+        create_log(vfs, dir, names.log)?;
+        names.log = true;
+    }
+    let found = examine(vfs, dir, &names, options.recovery)?;
     let mut recovered = repair(vfs, dir, found)?;
     recovered.report.elapsed = started.elapsed();
     Ok(recovered)
@@ -78,7 +76,6 @@ pub fn exists(vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
 }
 
 /// Which files a store directory has.
-#[derive(Clone, Copy, Default)]
 struct Names {
     log: bool,
     next: bool,

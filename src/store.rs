@@ -227,15 +227,12 @@ impl Store {
         let now = self.engine.vfs.now_ms();
         let snapshot = self.engine.snapshot();
         let mut keys = Keys::default();
-        let (mut cursor, mut copied) = (Cursor::default(), Ok(()));
-        while copied.is_ok()
-            && snapshot.visit_some(&mut cursor, |block| {
-                if copied.is_ok() && block.key().starts_with(prefix) && !is_expired(block, now) {
-                    copied = keys.push(block.key());
-                }
-            })
-        {}
-        copied?;
+        let mut cursor = Cursor::default();
+        let mut note = |block: &Block| match block.key().starts_with(prefix) && !is_expired(block, now) {
+            true => keys.push(block.key()),
+            false => Ok(()),
+        };
+        while snapshot.visit_some(&mut cursor, &mut note)? {}
         let mut value = Vec::new();
         for key in keys.sorted() {
             let copied = snapshot.get(key, |block| {

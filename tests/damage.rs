@@ -456,6 +456,26 @@ fn damage_in_the_first_of_two_logs() {
 }
 
 #[test]
+fn many_records_lost_between_two_logs() {
+    let disk = SimDisk::new(8);
+    let store = support::open(&disk).unwrap();
+    let mut batch = kvwal::Batch::new();
+    (0..5000u32).for_each(|key| batch.set(&key.to_be_bytes(), b"").unwrap());
+    store.set(b"first", b"").unwrap();
+    store.write(&batch).unwrap();
+    disk.fail(Fault { call: Some(Call::Rename), after: 0, times: 1, errno: libc::EIO, short_first: false });
+    store.checkpoint().unwrap_err();
+    assert!(disk.heal());
+    (0..7u8).for_each(|key| store.set(&[key], b"").unwrap());
+    store.close().unwrap();
+    let log = disk.contents(LOG).unwrap();
+    disk.overwrite(LOG, &log[..38]);
+    let store = support::open(&disk).unwrap();
+    let report = store.recovery_report();
+    assert_eq!((report.verdict, report.last_lsn, report.records_behind), (Verdict::Damaged, 1, 7));
+}
+
+#[test]
 fn damage_in_the_second_of_two_logs() {
     let (intact, states) = with_two_logs(true);
     let next = intact.contents(NEXT).unwrap();

@@ -19,13 +19,7 @@ pub fn write(file: &dyn File, path: &Path, mut snapshot: Snapshot<'_>, wal_offse
     let mut keys = 0;
     let mut cursor = Cursor::default();
     let mut batch = Copied::default();
-    let mut copied = Ok(());
-    while snapshot.visit_some(&mut cursor, |block| {
-        if copied.is_ok() {
-            copied = batch.copy(block, now);
-        }
-    }) {
-        copied.clone()?;
+    while snapshot.visit_some(&mut cursor, |block| batch.copy(block, now))? {
         keys += std::mem::take(&mut batch.keys);
         batch.write_full_blocks(&mut out)?;
         for key in batch.large.drain(..) {
@@ -147,6 +141,6 @@ impl<'f> Output<'f> {
     }
 
     fn error(&self, call: &str, cause: &io::Error) -> Error {
-        Error::io(format_args!("{call} {}", self.path.display()), cause)
+        Error::file(call, self.path, cause)
     }
 }

@@ -1,6 +1,7 @@
 //! The table as it was at one moment.
 
 use super::{SHARDS, Table, index};
+use crate::error::Result;
 use crate::format::Lsn;
 use crate::sys::block::Block;
 
@@ -36,22 +37,29 @@ impl<'t> Snapshot<'t> {
     }
 
     /// Visits the next few blocks, under a lock that makes writers wait: so `visit` only copies what it needs. False
-    /// when there are none left. Each block of the snapshot is visited once, in no particular order.
-    pub fn visit_some(&self, cursor: &mut Cursor, visit: impl FnMut(&Block)) -> bool {
+    /// when there are none left. Each block of the snapshot is visited once, in no particular order; after an error of
+    /// `visit`, which is returned, none is.
+    pub fn visit_some(&self, cursor: &mut Cursor, mut visit: impl FnMut(&Block) -> Result<()>) -> Result<bool> {
         let Some(part) = self.table.shards.get(cursor.shard) else {
-            return false;
+            return Ok(false);
         };
         let shard = part.shard.read();
         let range = match shard.keys() {
             0 => cursor.hash..=u64::MAX,
             _ => shard.stretch(cursor.hash, SLOTS_PER_HOLD),
         };
-        shard.visit_at(self.lsn, &range, &self.table.hasher, visit);
+        let mut visited = Ok(());
+        shard.visit_at(self.lsn, &range, &self.table.hasher, |block| {
+            if visited.is_ok() {
+                visited = visit(block);
+            }
+        });
+        visited?;
         match range.end().checked_add(1) {
             Some(next) => cursor.hash = next,
             None => *cursor = Cursor { shard: cursor.shard + 1, hash: 0 },
         }
-        true
+        Ok(true)
     }
 
     /// Calls `found` with the block that a key had at the moment of the snapshot.

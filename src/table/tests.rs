@@ -30,8 +30,9 @@ fn walk(snapshot: &Snapshot<'_>) -> Model {
     let insert = |seen: &mut Model, block: &Block| {
         let twice = seen.insert(block.key().to_vec(), block.value().to_vec());
         assert!(twice.is_none(), "{:?} visited twice", block.key());
+        Ok(())
     };
-    while snapshot.visit_some(&mut cursor, |block| insert(&mut seen, block)) {}
+    while snapshot.visit_some(&mut cursor, |block| insert(&mut seen, block)).unwrap() {}
     seen
 }
 
@@ -99,8 +100,9 @@ fn a_snapshot_walk_sees_one_moment_while_everything_changes() {
         }
         let more = snapshot.visit_some(&mut cursor, |block| {
             assert!(seen.insert(block.key().to_vec(), block.value().to_vec()).is_none());
+            Ok(())
         });
-        if !more {
+        if !more.unwrap() {
             break;
         }
         snapshot.release_passed(&cursor);

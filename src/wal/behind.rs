@@ -6,7 +6,8 @@
 //!
 //! - a bad record whose lengths agree with each other is skipped as a whole;
 //! - the LSN must fit the distance: a record takes at least 33 bytes, so that from the bad record to one found d bytes
-//!   behind it, LSNs can have grown by d / 33 — or a little more, if the damage also removed bytes.
+//!   behind it, LSNs can have grown by d / 33 — or a little more, if the damage also removed bytes. Or it goes on where a
+//!   valid record ends, with the next LSN.
 
 use std::path::Path;
 
@@ -51,10 +52,14 @@ fn search_from(file: &dyn File, path: &Path, bad_at: u64, fits: impl Fn(Lsn, u64
     let mut found = Behind::default();
     // Only at the bad record's place, and where another record ends, is it certain that a record begins.
     let (mut at, mut begins_here) = (bad_at, true);
+    // Where the record after the last valid one begins, and its LSN.
+    let mut continues = None;
     while let Some((offset, candidate)) = search.next_candidate(at)? {
         let end = offset + candidate.len as u64;
-        let valid = fits(candidate.lsn, offset - bad_at) && search.is_valid(offset, candidate.len)?;
+        let plausible = continues == Some((offset, candidate.lsn)) || fits(candidate.lsn, offset - bad_at);
+        let valid = plausible && search.is_valid(offset, candidate.len)?;
         if valid {
+            continues = Some((end, candidate.lsn.saturating_add(1)));
             found.records += 1;
             found.durable_lsn = found.durable_lsn.max(candidate.durable_lsn);
         }
