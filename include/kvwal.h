@@ -194,6 +194,22 @@ typedef struct kv_options {
     int no_create;
 } kv_options;
 
+/* One key of kv_get_many(), with room for its value, and the answer. */
+typedef struct kv_lookup {
+    /* The key; NULL is allowed where key_len is 0. */
+    const void *key;
+    /* Bytes at key. */
+    size_t key_len;
+    /* Where the value is copied to; NULL is allowed where buf_len is 0. */
+    void *buf;
+    /* Bytes at buf. */
+    size_t buf_len;
+    /* Set by the call: the value's length on KV_OK, the length needed on KV_BUFFER, otherwise 0. */
+    size_t value_len;
+    /* Set by the call: KV_OK, KV_NOT_FOUND or KV_BUFFER. */
+    int result;
+} kv_lookup;
+
 /* Called by kv_scan() once a key. key and value are valid until it returns. Non-zero ends the scan. */
 typedef int (*kv_scan_fn)(void *ctx, const void *key, size_t key_len, const void *value, size_t value_len);
 
@@ -201,7 +217,7 @@ typedef int (*kv_scan_fn)(void *ctx, const void *key, size_t key_len, const void
 typedef struct kv_stats {
     /* sizeof(kv_stats) of the program, set before the call. */
     size_t struct_size;
-    /* Calls of kv_get() and kv_get_into(), found or not. */
+    /* Keys looked up, by kv_get(), kv_get_into() and kv_get_many(), found or not. */
     uint64_t gets;
     /* Keys set, by kv_set(), kv_set_ttl() and kv_write(). */
     uint64_t sets;
@@ -361,6 +377,19 @@ int kv_get(struct kv_store *s, const void *key, size_t key_len, void **value, si
  * Returns KV_OK; KV_NOT_FOUND; KV_BUFFER; KV_INVALID; KV_TOO_LARGE; KV_FORKED.
  */
 int kv_get_into(struct kv_store *s, const void *key, size_t key_len, void *buf, size_t buf_len, size_t *value_len);
+
+/*
+ * Looks count keys up, each as kv_get_into() does; lookups[i].result is its answer. Several times as fast as one call a
+ * key when the store is much larger than the processor's caches, for the waits for memory overlap: 30 keys or more a
+ * call make the most of it. Each key is looked up for itself, while writers go on: the answers are not all as of one
+ * moment (kv_scan() is). lookups may be NULL if count is 0.
+ *
+ * Never waits for the disk.
+ *
+ * Returns KV_OK if each key has its answer, whatever it is. On an error the first lookup that is wrong is named by
+ * kv_errmsg(), none was done, and lookups is as it was: KV_INVALID; KV_TOO_LARGE; KV_FORKED.
+ */
+int kv_get_many(struct kv_store *s, struct kv_lookup *lookups, size_t count);
 
 /*
  * Deletes key. Blocks as kv_set() does if the key was there; otherwise not at all.

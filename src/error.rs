@@ -44,7 +44,11 @@ pub enum ErrorKind {
 
 /// A failure: its kind, and what failed, where, and why, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error {
+pub struct Error(Box<Failure>);
+
+/// Boxed, for errors are rare, and every result has room for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Failure {
     kind: ErrorKind,
     message: String,
 }
@@ -52,7 +56,7 @@ pub struct Error {
 impl Error {
     /// A failure of `kind`, described by `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into() }
+        Error(Box::new(Failure { kind, message: message.into() }))
     }
 
     /// The failure of a system call; `doing` says which, on what file, and where in it.
@@ -82,18 +86,18 @@ impl Error {
 
     /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// The same words under another kind.
     pub(crate) fn with_kind(&self, kind: ErrorKind) -> Error {
-        Error { kind, message: self.message.clone() }
+        Error::new(kind, self.0.message.clone())
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 

@@ -102,7 +102,16 @@ impl Record<'_> {
 }
 
 /// Checks the limits that hold for every key and value.
+#[inline(always)]
 pub fn check_lengths(key: &[u8], value: &[u8]) -> Result<()> {
+    match key.len() <= MAX_KEY_LEN && value.len() <= MAX_VALUE_LEN {
+        true => Ok(()),
+        false => too_large(key, value),
+    }
+}
+
+#[cold]
+fn too_large(key: &[u8], value: &[u8]) -> Result<()> {
     let check = |what, len, max| match len <= max {
         true => Ok(()),
         false => Err(Error::new(ErrorKind::TooLarge, format!("{what} of {len} bytes, at most {max} are allowed"))),

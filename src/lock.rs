@@ -75,11 +75,14 @@ pub fn check_file_unlocked(file: &dyn File, path: &Path) -> Result<()> {
 }
 
 /// An error in a forked child of the process that opened the handle.
+#[inline(always)]
 pub fn check_process(owner: &Owner) -> Result<()> {
-    if owner.is_current() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Forked, "the handle was opened before a fork and belongs to the parent process"))
+    if owner.is_current() { Ok(()) } else { Err(forked()) }
+}
+
+#[cold]
+fn forked() -> Error {
+    Error::new(ErrorKind::Forked, "the handle was opened before a fork and belongs to the parent process")
 }
 
 fn content(file: &dyn File) -> io::Result<Vec<u8>> {

@@ -168,10 +168,8 @@ impl Store {
         self.check_process()?;
         self.engine.latch.check()?;
         let change = self.change(Op::Delete, key, b"", 0)?;
-        let now = || self.engine.vfs.now_ms();
-        let is_there = |block: &Block| block.expires_at() == 0 || !is_expired(block, now());
         // What is not visible now is not there at this moment, whatever else is under way.
-        if !self.engine.table.peek(key, is_there).unwrap_or(false) {
+        if !self.engine.table.peek(key, |block| self.unless_expired(block).is_some()).unwrap_or(false) {
             return Ok(false);
         }
         match self.engine.write(Write::One([change]))? {
@@ -206,18 +204,41 @@ impl Store {
         self.get_with(key, <[u8]>::to_vec)
     }
 
-    /// Calls `found` with the value of `key`, if it is there. That happens under a lock which makes writers of nearby
-    /// keys wait: `found` must not call the store.
+    /// Calls `found` with the value of `key`, if it is there. While that runs, memory that writers replace is not freed.
     pub fn get_with<R>(&self, key: &[u8], found: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        let mut result = None;
+        self.look_up(key, |value| result = Some(found(value)))?;
+        Ok(result)
+    }
+
+    /// As [`get_with`](Self::get_with); says whether the key was there.
+    #[inline]
+    pub fn look_up(&self, key: &[u8], found: impl FnOnce(&[u8])) -> Result<bool> {
         self.check_process()?;
         format::check_lengths(key, b"")?;
-        let now = || self.engine.vfs.now_ms();
-        let found = self.engine.table.get(key, |block| match block.expires_at() {
-            0 => Some(found(block.value())),
-            _ if is_expired(block, now()) => None,
-            _ => Some(found(block.value())),
+        Ok(self.engine.table.get(key, |block| self.unless_expired(block).map(found)).flatten().is_some())
+    }
+
+    /// Looks many keys up, each as [`get_with`](Self::get_with) does, and calls `found` for each of them in order. The
+    /// waits for memory overlap.
+    pub fn get_many<T>(
+        &self,
+        lookups: &mut [T],
+        key: impl Fn(&T) -> &[u8],
+        mut found: impl FnMut(&mut T, Option<&[u8]>),
+    ) -> Result<()> {
+        self.check_process()?;
+        lookups.iter().try_for_each(|lookup| format::check_lengths(key(lookup), b""))?;
+        self.engine.table.get_many(lookups, key, |lookup, block| {
+            found(lookup, block.and_then(|block| self.unless_expired(block)));
         });
-        Ok(found.flatten())
+        Ok(())
+    }
+
+    #[inline]
+    fn unless_expired<'b>(&self, block: &'b Block) -> Option<&'b [u8]> {
+        let is_there = block.expires_at() == 0 || !is_expired(block, self.engine.vfs.now_ms());
+        is_there.then(|| block.value())
     }
 
     /// Calls `visit` with every key that begins with `prefix`, in byte order, and its value, as of this moment, until

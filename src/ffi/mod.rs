@@ -35,6 +35,7 @@ const _: () = {
 };
 
 /// Runs the body of an exported function: no panic gets past it, and an error leaves its words behind.
+#[inline(always)]
 fn call(name: &str, body: impl FnOnce() -> Result<c_int>) -> c_int {
     crate::sys::panic::silence();
     match catch_unwind(AssertUnwindSafe(body)) {
@@ -44,6 +45,7 @@ fn call(name: &str, body: impl FnOnce() -> Result<c_int>) -> c_int {
     }
 }
 
+#[cold]
 fn fail(name: &str, error: &Error) -> c_int {
     error::remember(name, error);
     error.kind() as c_int
@@ -53,28 +55,41 @@ fn invalid(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Invalid, what)
 }
 
+#[cold]
+fn is_null(what: &str) -> Error {
+    invalid(format!("{what} is NULL"))
+}
+
 /// The bytes of an argument. `(NULL, 0)` is empty, `(NULL, n)` an error.
 ///
 /// # Safety
 /// A non-null `ptr` points to `len` readable bytes that nobody changes during the call.
+#[inline(always)]
 unsafe fn bytes<'a>(ptr: *const c_void, len: usize, what: &str) -> Result<&'a [u8]> {
-    if ptr.is_null() {
-        return if len == 0 { Ok(&[]) } else { Err(invalid(format!("{what} is NULL but its length is {len}"))) };
-    }
-    if len > isize::MAX as usize {
-        return Err(Error::new(ErrorKind::TooLarge, format!("{what} of {len} bytes")));
+    if ptr.is_null() || len > isize::MAX as usize {
+        return no_bytes(ptr, len, what);
     }
     // SAFETY: not null, and by the caller's promise `len` bytes are readable and stay unchanged.
     Ok(unsafe { slice::from_raw_parts(ptr.cast(), len) })
+}
+
+#[cold]
+fn no_bytes<'a>(ptr: *const c_void, len: usize, what: &str) -> Result<&'a [u8]> {
+    match (ptr.is_null(), len) {
+        (true, 0) => Ok(&[]),
+        (true, _) => Err(invalid(format!("{what} is NULL but its length is {len}"))),
+        (false, _) => Err(Error::new(ErrorKind::TooLarge, format!("{what} of {len} bytes"))),
+    }
 }
 
 /// Borrows what a handle points to.
 ///
 /// # Safety
 /// A non-null `ptr` came from the function that makes this kind of handle and was not freed.
+#[inline]
 unsafe fn handle<'a, T>(ptr: *const T, what: &str) -> Result<&'a T> {
     // SAFETY: the caller's promise.
-    unsafe { ptr.as_ref() }.ok_or_else(|| invalid(format!("{what} is NULL")))
+    unsafe { ptr.as_ref() }.ok_or_else(|| is_null(what))
 }
 
 /// As [`handle`], for handles that one thread uses at a time.
@@ -83,16 +98,17 @@ unsafe fn handle<'a, T>(ptr: *const T, what: &str) -> Result<&'a T> {
 /// As for [`handle`], and nobody else uses the handle during the call.
 unsafe fn handle_mut<'a, T>(ptr: *mut T, what: &str) -> Result<&'a mut T> {
     // SAFETY: the caller's promise.
-    unsafe { ptr.as_mut() }.ok_or_else(|| invalid(format!("{what} is NULL")))
+    unsafe { ptr.as_mut() }.ok_or_else(|| is_null(what))
 }
 
 /// An output argument, set to `empty` as soon as it is known to be there.
 ///
 /// # Safety
 /// A non-null `ptr` points to a writable `T` that nobody else uses during the call; it may be uninitialised.
+#[inline(always)]
 unsafe fn output<'a, T>(ptr: *mut T, empty: T, what: &str) -> Result<&'a mut T> {
     if ptr.is_null() {
-        return Err(invalid(format!("{what} is NULL")));
+        return Err(is_null(what));
     }
     // SAFETY: not null, writable by the caller's promise, and initialised by this very write.
     unsafe {

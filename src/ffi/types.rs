@@ -49,7 +49,7 @@ pub struct kv_options {
 pub struct kv_stats {
     /// sizeof(kv_stats) of the program, set before the call.
     pub struct_size: usize,
-    /// Calls of kv_get() and kv_get_into(), found or not.
+    /// Keys looked up, by kv_get(), kv_get_into() and kv_get_many(), found or not.
     pub gets: u64,
     /// Keys set, by kv_set(), kv_set_ttl() and kv_write().
     pub sets: u64,
@@ -75,6 +75,24 @@ pub struct kv_stats {
     pub commits: u64,
     /// Syncs of the log (fdatasync).
     pub syncs: u64,
+}
+
+/// One key of kv_get_many(), with room for its value, and the answer.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct kv_lookup {
+    /// The key; NULL is allowed where key_len is 0.
+    pub key: *const c_void,
+    /// Bytes at key.
+    pub key_len: usize,
+    /// Where the value is copied to; NULL is allowed where buf_len is 0.
+    pub buf: *mut c_void,
+    /// Bytes at buf.
+    pub buf_len: usize,
+    /// Set by the call: the value's length on KV_OK, the length needed on KV_BUFFER, otherwise 0.
+    pub value_len: usize,
+    /// Set by the call: KV_OK, KV_NOT_FOUND or KV_BUFFER.
+    pub result: c_int,
 }
 
 /// What recovery found, filled by kv_recovery_report() and wal_replay().

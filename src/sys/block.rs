@@ -1,4 +1,4 @@
-//! A key and its value in one block of memory, and arrays of slots that own such blocks.
+//! A key and its value in one block of memory.
 //!
 //! A [`Block`] is one pointer wide. What it points to is packed, for there is one per key:
 //!
@@ -9,15 +9,9 @@
 //! | 8 | expiry, in Unix milliseconds; only if there is one |
 //! | k | key |
 //! | v | value |
-//!
-//! A [`Slot`] is a block's address (48 bits) with a 16-bit tag in the rest of the word, so that a table can rule out
-//! nearly every wrong slot without touching the block.
 
-use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
+use std::alloc::{Layout, alloc, dealloc};
 use std::fmt;
-use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
-use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::slice;
 
@@ -66,49 +60,86 @@ impl Block {
         Some(Block { start })
     }
 
+    /// Where it is. Whoever keeps this and forgets the block can make it again.
+    pub(super) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// # Safety
+    /// `start` is that of a block that was forgotten. The two are one: only one of all that are made of it may be dropped,
+    /// and while it is shared nobody may change it.
+    pub(super) unsafe fn from_start(start: NonNull<u8>) -> Block {
+        Block { start }
+    }
+
+    #[inline]
     fn first_word(&self) -> u64 {
         // SAFETY: every block begins with this word.
         unsafe { self.start.cast::<u64>().read() }
     }
 
+    #[inline]
     fn lengths(&self) -> u32 {
         // SAFETY: every block has this word behind the first.
         unsafe { self.start.add(8).cast::<u32>().read() }
     }
 
+    #[inline]
     fn bytes(&self, from: usize, len: usize) -> &[u8] {
         // SAFETY: the callers stay within the lengths that the header gives.
         unsafe { slice::from_raw_parts(self.start.as_ptr().add(from), len) }
     }
 
+    #[inline]
     fn key_at(&self) -> usize {
         HEADER + if self.lengths() & EXPIRES == 0 { 0 } else { EXPIRY }
     }
 
-    fn size(&self) -> usize {
+    /// Bytes of all of it.
+    pub fn size(&self) -> usize {
         self.key_at() + self.key_len() + self.value_len()
     }
 
+    #[inline]
     fn key_len(&self) -> usize {
         (self.first_word() & 0xffff) as usize
     }
 
     /// Bytes of the value.
+    #[inline]
     pub fn value_len(&self) -> usize {
         (self.lengths() & !EXPIRES) as usize
     }
 
     /// The key.
+    #[inline]
     pub fn key(&self) -> &[u8] {
         self.bytes(self.key_at(), self.key_len())
     }
 
+    /// Whether this is its key. As `key() == key`, but without the call of memcmp for the usual lengths.
+    #[inline]
+    pub fn has_key(&self, key: &[u8]) -> bool {
+        let own = self.key();
+        if own.len() != key.len() {
+            return false;
+        }
+        match (own.first_chunk::<8>(), own.last_chunk::<8>(), key.first_chunk::<8>(), key.last_chunk::<8>()) {
+            (Some(first), Some(last), Some(key_first), Some(key_last)) if key.len() <= 16 => {
+                first == key_first && last == key_last
+            }
+            _ => own == key,
+        }
+    }
+
     /// The value.
+    #[inline]
     pub fn value(&self) -> &[u8] {
         self.bytes(self.key_at() + self.key_len(), self.value_len())
     }
 
     /// Unix time in milliseconds from which on the key is gone, 0 for never.
+    #[inline]
     pub fn expires_at(&self) -> u64 {
         if self.lengths() & EXPIRES == 0 {
             return 0;
@@ -148,129 +179,6 @@ fn layout(size: usize) -> Layout {
     Layout::from_size_align(size, ALIGN).expect("key and value are far below the address space")
 }
 
-const ADDRESS: u64 = (1 << 48) - 1;
-
-/// Either empty or the owner of a [`Block`], with a tag beside it.
-pub struct Slot {
-    word: u64,
-}
-
-impl Slot {
-    /// A slot that owns `block`.
-    pub fn new(block: Block, tag: u16) -> Slot {
-        let block = ManuallyDrop::new(block);
-        let address = block.start.as_ptr().expose_provenance() as u64;
-        assert!(address & !ADDRESS == 0, "user space ends below 2^48 unless a program asks for more");
-        Slot { word: address | u64::from(tag) << 48 }
-    }
-
-    /// Whether the slot owns nothing.
-    pub fn is_empty(&self) -> bool {
-        self.word == 0
-    }
-
-    /// The tag of a full slot.
-    pub fn tag(&self) -> u16 {
-        (self.word >> 48) as u16
-    }
-
-    /// The block, if the slot is full.
-    pub fn block(&self) -> Option<BlockRef<'_>> {
-        let block = ManuallyDrop::new(Block { start: address(self.word)? });
-        Some(BlockRef { block, slot: PhantomData })
-    }
-
-    /// Empties the slot.
-    pub fn take(&mut self) -> Option<Block> {
-        let word = std::mem::take(&mut self.word);
-        address(word).map(|start| Block { start })
-    }
-}
-
-fn address(word: u64) -> Option<NonNull<u8>> {
-    NonNull::new(std::ptr::with_exposed_provenance_mut((word & ADDRESS) as usize))
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        drop(self.take());
-    }
-}
-
-/// A [`Block`] borrowed from the [`Slot`] that owns it.
-pub struct BlockRef<'a> {
-    /// Never dropped here, and never handed out mutably.
-    block: ManuallyDrop<Block>,
-    slot: PhantomData<&'a Slot>,
-}
-
-impl Deref for BlockRef<'_> {
-    type Target = Block;
-
-    fn deref(&self) -> &Block {
-        &self.block
-    }
-}
-
-/// An array of slots, all empty at first. It is allocated zeroed, so that large ones cost nothing until they are used.
-pub struct SlotArray {
-    start: NonNull<Slot>,
-    len: usize,
-}
-
-// SAFETY: the array owns its slots, and slots may be sent and shared as the blocks that they own may.
-unsafe impl Send for SlotArray {}
-// SAFETY: as above.
-unsafe impl Sync for SlotArray {}
-
-impl SlotArray {
-    /// An array without slots and without memory.
-    pub const fn empty() -> SlotArray {
-        SlotArray { start: NonNull::dangling(), len: 0 }
-    }
-
-    /// An array of `len` empty slots; `None` when memory has run out.
-    pub fn new(len: usize) -> Option<SlotArray> {
-        if len == 0 {
-            return Some(SlotArray::empty());
-        }
-        let layout = Layout::array::<Slot>(len).ok()?;
-        // SAFETY: the layout is not empty. A slot of zeros is an empty slot.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        Some(SlotArray { start: start.cast(), len })
-    }
-}
-
-impl Deref for SlotArray {
-    type Target = [Slot];
-
-    fn deref(&self) -> &[Slot] {
-        // SAFETY: `start` points to `len` initialised slots, or dangles, aligned, when `len` is 0.
-        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
-    }
-}
-
-impl DerefMut for SlotArray {
-    fn deref_mut(&mut self) -> &mut [Slot] {
-        // SAFETY: as in `deref`, and the array is borrowed mutably.
-        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
-    }
-}
-
-impl Drop for SlotArray {
-    fn drop(&mut self) {
-        if self.len == 0 {
-            return;
-        }
-        let layout = Layout::array::<Slot>(self.len).expect("it was allocated with this layout");
-        // SAFETY: the slots are initialised and not used again; the memory was allocated in `new` with this layout.
-        unsafe {
-            std::ptr::drop_in_place(&raw mut **self);
-            dealloc(self.start.as_ptr().cast(), layout);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,18 +193,5 @@ mod tests {
             assert_eq!((block.key(), block.value()), (key, value));
             assert_eq!((block.expires_at(), block.lsn(), block.value_len()), (expires_at, MAX_LSN, value.len()));
         }
-    }
-
-    #[test]
-    fn a_slot_owns_its_block() {
-        let mut slots = SlotArray::new(4).unwrap();
-        assert!(slots.iter().all(|slot| slot.is_empty() && slot.block().is_none()));
-        slots[1] = Slot::new(Block::new(b"one", b"1", 0).unwrap(), 0xbeef);
-        slots[3] = Slot::new(Block::new(b"three", b"3", 0).unwrap(), 0);
-        assert_eq!((slots[1].tag(), slots[1].block().unwrap().key()), (0xbeef, &b"one"[..]));
-        let taken = slots[1].take().unwrap();
-        assert!(slots[1].is_empty());
-        drop(slots);
-        assert_eq!(taken.value(), b"1");
     }
 }

@@ -1,15 +1,19 @@
 //! The lowest layer: what needs `unsafe`, behind types that do not.
 //!
-//! Locks ([`sync`]), threads ([`thread`], [`event`]), memory blocks ([`block`]), and what a library must know about the
-//! process that it is a guest in ([`fork`], [`signal`], [`panic`], [`valgrind`]). Files are in
-//! [`vfs::os`](crate::vfs::os).
+//! Locks ([`sync`]), reading without them ([`epoch`]), threads ([`thread`], [`event`]), the table's memory ([`block`],
+//! [`slot`]), and what a library must know about the process that it is a guest in ([`fork`], [`signal`], [`panic`],
+//! [`valgrind`]). Files are in [`vfs::os`](crate::vfs::os).
 #![allow(unsafe_code)]
 
 pub mod block;
+pub mod epoch;
 pub mod event;
 pub mod fork;
+pub mod membarrier;
 pub mod panic;
+pub mod prefetch;
 pub mod signal;
+pub mod slot;
 pub mod sync;
 pub mod thread;
 #[allow(dead_code)]

@@ -1,4 +1,4 @@
-//! Mutex, condition variable and reader-writer lock: pthread's, behind safe types.
+//! Mutex and condition variable: pthread's, behind safe types.
 //!
 //! Not `std::sync`, because the library is a guest in C programs whose authors run helgrind and drd: those understand
 //! pthread's primitives, and report each futex of `std::sync` as a race. The pthread objects are boxed, as they must
@@ -6,7 +6,6 @@
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::ptr;
 
@@ -139,118 +138,5 @@ impl Drop for Condvar {
     fn drop(&mut self) {
         // SAFETY: nobody else has a reference, so nobody waits.
         unsafe { libc::pthread_cond_destroy(self.raw.get()) };
-    }
-}
-
-/// A reader-writer lock around a `T`. A waiting writer goes before readers that come later, so that a stream of readers
-/// cannot starve it; therefore a thread must not take the read lock twice.
-pub struct RwLock<T> {
-    raw: Box<UnsafeCell<libc::pthread_rwlock_t>>,
-    value: UnsafeCell<T>,
-}
-
-// SAFETY: the value is only reached through guards: one that writes, or several that read.
-unsafe impl<T: Send> Send for RwLock<T> {}
-// SAFETY: as above; several threads may read at once, hence `Sync`.
-unsafe impl<T: Send + Sync> Sync for RwLock<T> {}
-
-/// glibc's `PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP`.
-#[cfg(target_env = "gnu")]
-const PREFER_WRITER: libc::c_int = 2;
-
-#[cfg(target_env = "gnu")]
-unsafe extern "C" {
-    fn pthread_rwlockattr_setkind_np(attributes: *mut libc::pthread_rwlockattr_t, kind: libc::c_int) -> libc::c_int;
-}
-
-impl<T> RwLock<T> {
-    /// A new, unlocked lock.
-    pub fn new(value: T) -> RwLock<T> {
-        let raw = Box::new(UnsafeCell::new(libc::PTHREAD_RWLOCK_INITIALIZER));
-        let mut attributes = MaybeUninit::uninit();
-        // SAFETY: `attributes` is initialised by the first call and destroyed by the last; `raw` is ours alone.
-        unsafe {
-            libc::pthread_rwlockattr_init(attributes.as_mut_ptr());
-            #[cfg(target_env = "gnu")]
-            pthread_rwlockattr_setkind_np(attributes.as_mut_ptr(), PREFER_WRITER);
-            let result = libc::pthread_rwlock_init(raw.get(), attributes.as_ptr());
-            assert_eq!(result, 0, "pthread_rwlock_init");
-            libc::pthread_rwlockattr_destroy(attributes.as_mut_ptr());
-        }
-        RwLock { raw, value: UnsafeCell::new(value) }
-    }
-
-    /// Waits until nobody writes.
-    pub fn read(&self) -> ReadGuard<'_, T> {
-        // SAFETY: the lock is initialised and stays where it is until drop.
-        let result = unsafe { libc::pthread_rwlock_rdlock(self.raw.get()) };
-        assert_eq!(result, 0, "pthread_rwlock_rdlock");
-        ReadGuard { lock: self, thread: PhantomData }
-    }
-
-    /// Waits until nobody reads or writes.
-    pub fn write(&self) -> WriteGuard<'_, T> {
-        // SAFETY: the lock is initialised and stays where it is until drop.
-        let result = unsafe { libc::pthread_rwlock_wrlock(self.raw.get()) };
-        assert_eq!(result, 0, "pthread_rwlock_wrlock");
-        WriteGuard { lock: self, thread: PhantomData }
-    }
-}
-
-impl<T> Drop for RwLock<T> {
-    fn drop(&mut self) {
-        // SAFETY: nobody else has a reference, so it is not locked.
-        unsafe { libc::pthread_rwlock_destroy(self.raw.get()) };
-    }
-}
-
-/// Holds an [`RwLock`] for reading; released when dropped.
-pub struct ReadGuard<'a, T> {
-    lock: &'a RwLock<T>,
-    thread: NotSend,
-}
-
-impl<T> Deref for ReadGuard<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        // SAFETY: this guard holds the lock, so nobody writes.
-        unsafe { &*self.lock.value.get() }
-    }
-}
-
-impl<T> Drop for ReadGuard<'_, T> {
-    fn drop(&mut self) {
-        // SAFETY: this guard's thread holds the lock.
-        unsafe { libc::pthread_rwlock_unlock(self.lock.raw.get()) };
-    }
-}
-
-/// Holds an [`RwLock`] for writing; released when dropped.
-pub struct WriteGuard<'a, T> {
-    lock: &'a RwLock<T>,
-    thread: NotSend,
-}
-
-impl<T> Deref for WriteGuard<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        // SAFETY: this guard holds the lock alone.
-        unsafe { &*self.lock.value.get() }
-    }
-}
-
-impl<T> DerefMut for WriteGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: this guard holds the lock alone, and is borrowed mutably.
-        unsafe { &mut *self.lock.value.get() }
-    }
-}
-
-impl<T> Drop for WriteGuard<'_, T> {
-    fn drop(&mut self) {
-        // SAFETY: this guard's thread holds the lock.
-        unsafe { libc::pthread_rwlock_unlock(self.lock.raw.get()) };
     }
 }

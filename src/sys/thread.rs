@@ -50,6 +50,22 @@ impl Thread {
     }
 }
 
+/// A thread's number in the process, as the kernel counts.
+pub type ThreadId = libc::pid_t;
+
+/// That of the calling thread. A system call.
+pub fn id() -> ThreadId {
+    // SAFETY: always succeeds.
+    unsafe { libc::gettid() }
+}
+
+/// Whether a thread of this process with that number is still running. Its number may by now be another's.
+pub fn is_alive(id: ThreadId) -> bool {
+    // SAFETY: signal 0 is not delivered, the call only looks.
+    let result = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), id, 0) };
+    result == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
 /// Returns something other than NULL if the work ended without a panic.
 extern "C" fn run(work: *mut libc::c_void) -> *mut libc::c_void {
     // SAFETY: `start` made it of such a box and gave it to us.

@@ -28,30 +28,34 @@ const MEMCHECK: usize = (b'M' as usize) << 24 | (b'C' as usize) << 16;
 const HELGRIND: usize = (b'H' as usize) << 24 | (b'G' as usize) << 16;
 
 /// Whether the process runs on valgrind.
+#[inline(always)]
 pub fn is_running() -> bool {
-    static RUNNING: AtomicU8 = AtomicU8::new(UNKNOWN);
-    const UNKNOWN: u8 = 0;
-    const NO: u8 = 1;
-    const YES: u8 = 2;
-    match RUNNING.load(Ordering::Relaxed) {
-        NO => false,
-        YES => true,
-        _ => {
-            let running = request(RUNNING_ON_VALGRIND, [0; 5]) != 0;
-            // By a swap: helgrind takes a store beside a load for a race.
-            RUNNING.swap(if running { YES } else { NO }, Ordering::Relaxed);
-            running
-        }
-    }
+    RUNNING.load(Ordering::Relaxed) != NO && ask()
+}
+
+/// What [`is_running`] remembers.
+static RUNNING: AtomicU8 = AtomicU8::new(UNKNOWN);
+const UNKNOWN: u8 = 0;
+const NO: u8 = 1;
+const YES: u8 = 2;
+
+#[cold]
+fn ask() -> bool {
+    let is_running = request(RUNNING_ON_VALGRIND, [0; 5]) != 0;
+    // By a swap: helgrind takes a store beside a load for a race.
+    RUNNING.swap(if is_running { YES } else { NO }, Ordering::Relaxed);
+    is_running
 }
 
 /// Everything that this thread has done so far happens before what another one does after its
 /// [`happens_after`] with the same address. To be said before the atomic write that hands something over.
+#[inline(always)]
 pub fn happens_before(address: *const ()) {
     tell(HAPPENS_BEFORE, [address.addr(), 0, 0, 0, 0]);
 }
 
 /// The other end of [`happens_before`]: to be said after the atomic read that has seen what was handed over.
+#[inline(always)]
 pub fn happens_after(address: *const ()) {
     tell(HAPPENS_AFTER, [address.addr(), 0, 0, 0, 0]);
 }
@@ -87,6 +91,7 @@ pub fn allow(address: *const u8, len: usize) {
     tell(MEMCHECK_DEFINED, [address.addr(), len, 0, 0, 0]);
 }
 
+#[inline(always)]
 fn tell(code: usize, arguments: [usize; 5]) {
     if is_running() {
         request(code, arguments);

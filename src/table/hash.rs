@@ -1,94 +1,122 @@
-//! SipHash-1-3: a hash with a secret key, so that nobody who chooses keys can make them pile up in one place.
+//! A hash with a secret seed, so that nobody who chooses keys can make them pile up in one place.
 //!
-//! After J.-P. Aumasson and D. J. Bernstein, "SipHash: a fast short-input PRF" (2012), with one compression and three
-//! finalisation rounds, the variant that the standard libraries of Rust and Python use for their tables.
+//! Two words at a time are multiplied, each mixed with a secret first, and the halves of the 128-bit product folded
+//! together: the construction of Wang Yi's wyhash (2019) and its successors. It takes a tenth of the instructions of
+//! SipHash, which matters more than its own time: the processor looks ahead a few hundred instructions only, and begins
+//! to wait for the next lookup's memory while it still waits for this one's if it gets that far. Unlike SipHash it is no
+//! cryptographic function, but the seed is random at every open, kept in memory, and nothing computed from it leaves the
+//! process.
 
 /// Hashes byte strings under a secret seed.
 #[derive(Clone, Copy, Debug)]
-pub struct SipHash {
+pub struct Hasher {
     seed: [u64; 2],
 }
 
-impl SipHash {
+/// Digits of pi, so that a key of zeros meets no zeros under a seed of zeros.
+const PI: [u64; 4] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89];
+
+impl Hasher {
     /// A hash with this seed, which ought to be unpredictable.
-    pub fn new(seed: [u64; 2]) -> SipHash {
-        SipHash { seed }
+    pub fn new(seed: [u64; 2]) -> Hasher {
+        Hasher { seed: [seed[0] ^ PI[0], seed[1] ^ PI[1]] }
     }
 
-    /// The hash of `bytes`.
+    /// The hash of `bytes`; all of its bits are good.
+    #[inline(always)]
     pub fn hash(&self, bytes: &[u8]) -> u64 {
-        let [k0, k1] = self.seed;
-        let mut state = State([
-            k0 ^ 0x736f_6d65_7073_6575,
-            k1 ^ 0x646f_7261_6e64_6f6d,
-            k0 ^ 0x6c79_6765_6e65_7261,
-            k1 ^ 0x7465_6462_7974_6573,
-        ]);
-        let (words, tail) = bytes.as_chunks::<8>();
-        for word in words {
-            state.compress(u64::from_le_bytes(*word));
+        let [mut state, secret] = self.seed;
+        let len = bytes.len() as u64;
+        if bytes.len() > 16 {
+            state = self.hash_all_but_last(bytes);
         }
-        let mut last = [0; 8];
-        last[..tail.len()].copy_from_slice(tail);
-        state.compress(u64::from_le_bytes(last) | (bytes.len() as u64) << 56);
-        state.finish()
+        let (a, b) = last_words(bytes);
+        fold(fold(a ^ state, b ^ secret) ^ PI[2], secret ^ PI[3] ^ len)
+    }
+
+    /// The state behind all of `bytes` but the last 1 to 16.
+    #[cold]
+    #[inline(never)]
+    fn hash_all_but_last(&self, bytes: &[u8]) -> u64 {
+        let [mut state, secret] = self.seed;
+        let (words, _) = bytes[..bytes.len() - 1].as_chunks::<8>();
+        for pair in words.as_chunks::<2>().0 {
+            state = fold(u64::from_le_bytes(pair[0]) ^ state, u64::from_le_bytes(pair[1]) ^ secret);
+        }
+        state
     }
 }
 
-struct State([u64; 4]);
-
-impl State {
-    #[inline(always)]
-    fn compress(&mut self, word: u64) {
-        self.0[3] ^= word;
-        self.round();
-        self.0[0] ^= word;
+/// The last 16 bytes, or what there is of them, in two words.
+#[inline(always)]
+fn last_words(bytes: &[u8]) -> (u64, u64) {
+    if let (Some(first), Some(last)) =
+        (bytes.last_chunk::<16>().and_then(|last| last.first_chunk()), bytes.last_chunk())
+    {
+        return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
     }
-
-    #[inline(always)]
-    fn round(&mut self) {
-        let [mut a, mut b, mut c, mut d] = self.0;
-        a = a.wrapping_add(b);
-        b = b.rotate_left(13) ^ a;
-        a = a.rotate_left(32);
-        c = c.wrapping_add(d);
-        d = d.rotate_left(16) ^ c;
-        a = a.wrapping_add(d);
-        d = d.rotate_left(21) ^ a;
-        c = c.wrapping_add(b);
-        b = b.rotate_left(17) ^ c;
-        c = c.rotate_left(32);
-        self.0 = [a, b, c, d];
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
     }
-
-    #[inline(always)]
-    fn finish(mut self) -> u64 {
-        self.0[2] ^= 0xff;
-        for _ in 0..3 {
-            self.round();
-        }
-        self.0.iter().fold(0, |hash, word| hash ^ word)
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        return (u64::from(u32::from_le_bytes(*first)), u64::from(u32::from_le_bytes(*last)));
     }
+    (bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)), 0)
+}
+
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::hash::{DefaultHasher, Hasher};
+    use std::collections::HashSet;
 
     #[test]
-    fn agrees_with_the_standard_library() {
-        // `DefaultHasher::new()` is SipHash-1-3 under a key of zeros.
-        let bytes: Vec<u8> = (0..100).collect();
-        for len in 0..bytes.len() {
-            let mut reference = DefaultHasher::new();
-            reference.write(&bytes[..len]);
-            assert_eq!(SipHash::new([0, 0]).hash(&bytes[..len]), reference.finish(), "{len} bytes");
+    fn every_byte_and_the_length_matter() {
+        let hasher = Hasher::new([1, 2]);
+        let mut seen = HashSet::new();
+        for len in 0..100 {
+            let mut bytes = vec![0; len];
+            assert!(seen.insert(hasher.hash(&bytes)), "{len} zeros");
+            for at in 0..len {
+                bytes[at] = 1;
+                assert!(seen.insert(hasher.hash(&bytes)), "byte {at} of {len}");
+                bytes[at] = 0;
+            }
         }
     }
 
     #[test]
     fn the_seed_matters() {
-        assert_ne!(SipHash::new([1, 2]).hash(b"key"), SipHash::new([1, 3]).hash(b"key"));
+        for key in [&b"key"[..], b"sixteen bytes it", b"a key that is longer than sixteen bytes"] {
+            let hashes = [[1, 2], [1, 3], [2, 2]].map(|seed| Hasher::new(seed).hash(key));
+            assert_eq!(hashes.iter().collect::<HashSet<_>>().len(), 3);
+        }
+    }
+
+    /// Parts, homes and tags are taken from different bits: in each of them a flipped bit of the key must flip about half
+    /// of the bits.
+    #[test]
+    fn a_flipped_bit_of_the_key_flips_half_of_the_hash() {
+        let hasher = Hasher::new([5, 7]);
+        for len in [1, 3, 4, 7, 8, 15, 16, 17, 32, 33, 100] {
+            let mut flips = [0u32; 64];
+            let keys = 400u64;
+            for n in 0..keys {
+                let mut key: Vec<u8> = (0..len).map(|at| (n.wrapping_mul(0x9e37_79b9) >> (at % 5 * 7)) as u8).collect();
+                let before = hasher.hash(&key);
+                let bit = n as usize % (len * 8);
+                key[bit / 8] ^= 1 << (bit % 8);
+                let changed = before ^ hasher.hash(&key);
+                flips.iter_mut().enumerate().for_each(|(at, count)| *count += (changed >> at) as u32 & 1);
+            }
+            for (at, &count) in flips.iter().enumerate() {
+                assert!((120..280).contains(&count), "keys of {len} bytes: bit {at} flips {count} times in {keys}");
+            }
+        }
     }
 }

@@ -1,46 +1,45 @@
-//! The hash table that serves reads: open addressing, in shards, with snapshots. It never does I/O.
+//! The hash table that serves reads: open addressing, in parts, with snapshots. It never does I/O.
 //!
-//! Each of the 256 shards has its own reader-writer lock, chosen by the low bits of a key's hash, so that reads of
-//! different keys run in parallel and wait only for a change of the same shard. Keys are hashed with SipHash-1-3
-//! under a random seed.
+//! Each of the 256 parts, chosen by the low bits of a key's hash, is changed under a lock of its own. Lookups take no
+//! lock ([`part`] says how they get by without), so reads scale with the threads, and wait for no writer but one that
+//! is moving keys of the same part, or applying a batch. Keys are hashed under a random seed ([`hash`]).
 //!
-//! Only one thread at a time changes the table: the leader of a group commit, or recovery. Readers and snapshots come
-//! from any thread.
+//! In an open store only one thread at a time changes the table, the leader of a group commit; recovery may use several.
+//! Readers and snapshots come from any thread.
 //!
 //! # Memory
 //!
 //! A key costs a slot of 8 bytes, of which between 3/8 and 3/4 are full (so 11 to 21 bytes), and a block with a header
 //! of 12 bytes (20 with an expiry) before key and value, plus what malloc adds (8 bytes and rounding up to 16). See
-//! [`block`](crate::sys::block).
+//! [`block`](crate::sys::block). What is replaced is freed a little later, when no reader can be looking at it any more
+//! ([`epoch`](crate::sys::epoch)).
 
 mod hash;
-mod shard;
+mod part;
 mod slots;
 mod snapshot;
-
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Result;
 use crate::format::{Lsn, Op};
 use crate::sys::block::Block;
-use crate::sys::sync::{RwLock, WriteGuard};
-use hash::SipHash;
-use shard::Shard;
-pub use shard::is_expired;
+use crate::sys::epoch::{Domain, Pin};
+use crate::sys::slot::Garbage;
+use hash::Hasher;
+pub use part::is_expired;
+use part::{Context, Locked, Part};
 pub use snapshot::{Cursor, Snapshot};
 
-/// How many shards there are.
-const SHARDS: usize = 256;
+/// How many parts there are.
+const PARTS: usize = 256;
+/// How many lookups are overlapped.
+const LOOKUPS_AT_ONCE: usize = 32;
 
 /// The table.
 pub struct Table {
-    hasher: SipHash,
-    shards: Box<[Part]>,
-}
-
-struct Part {
-    shard: RwLock<Shard>,
-    gets: AtomicU64,
+    hasher: Hasher,
+    parts: Box<[Part]>,
+    /// Declared after the parts, so that what they own is dropped while it exists.
+    domain: Domain<Garbage>,
 }
 
 /// A change to be applied: what a record says, in memory.
@@ -48,10 +47,12 @@ struct Part {
 pub struct Change {
     op: Op,
     hash: u64,
-    /// The key and its new value; afterwards the block that was replaced, for the owner of the change to free.
+    /// The key and its new value, until they are in the table.
     block: Option<Block>,
     /// Once applied: whether the key was there before.
     found: bool,
+    /// Once applied: what nobody can see any more, for the owner of the change to free.
+    garbage: Vec<Garbage>,
 }
 
 impl Change {
@@ -69,6 +70,18 @@ impl Change {
     pub fn block(&self) -> &Block {
         self.block.as_ref().expect("the change is not applied yet")
     }
+
+    fn apply(&mut self, part: &mut Locked<'_>, lsn: Lsn) -> Result<()> {
+        if self.op == Op::Delete {
+            self.found = part.delete(self.hash, self.block().key(), lsn);
+        } else {
+            let mut block = self.block.take().expect("a change is applied once");
+            block.set_lsn(lsn);
+            self.found = part.put(self.hash, block)?;
+        }
+        self.garbage = part.take_garbage();
+        Ok(())
+    }
 }
 
 /// How much is in the table.
@@ -85,70 +98,83 @@ pub struct Usage {
 impl Table {
     /// An empty table.
     pub fn new(seed: [u64; 2]) -> Table {
-        let part = || Part { shard: RwLock::new(Shard::new()), gets: AtomicU64::new(0) };
-        Table { hasher: SipHash::new(seed), shards: std::iter::repeat_with(part).take(SHARDS).collect() }
+        let parts = std::iter::repeat_with(Part::default).take(PARTS).collect();
+        Table { hasher: Hasher::new(seed), parts, domain: Domain::default() }
     }
 
     /// A change that sets or deletes the key of `block`.
     pub fn change(&self, op: Op, block: Block) -> Change {
-        Change { op, hash: self.hasher.hash(block.key()), block: Some(block), found: false }
+        Change { op, hash: self.hasher.hash(block.key()), block: Some(block), found: false, garbage: Vec::new() }
     }
 
-    /// Looks a key up, and counts that: calls `found` with its block, under the shard's lock. Does not look at the
-    /// expiry.
+    /// Looks a key up, and counts that: calls `found` with its block, which stays what it is meanwhile; that keeps
+    /// memory from being freed, but no writer waiting. Does not look at the expiry.
+    #[inline]
     pub fn get<R>(&self, key: &[u8], found: impl FnOnce(&Block) -> R) -> Option<R> {
+        let pin = self.domain.pin(1);
         let hash = self.hasher.hash(key);
-        let part = self.part(hash);
-        part.gets.fetch_add(1, Ordering::Relaxed);
-        part.shard.read().get(hash, key).map(|block| found(&block))
+        self.part(hash).find(&pin, hash, key).map(|block| found(&block))
     }
 
     /// As [`get`](Self::get), for the store's own use: not counted.
     pub fn peek<R>(&self, key: &[u8], found: impl FnOnce(&Block) -> R) -> Option<R> {
+        let pin = self.domain.pin(0);
         let hash = self.hasher.hash(key);
-        self.part(hash).shard.read().get(hash, key).map(|block| found(&block))
+        self.part(hash).find(&pin, hash, key).map(|block| found(&block))
     }
 
-    /// Applies one change. Never called by two threads at once.
-    pub fn apply(&self, change: &mut Change, lsn: Lsn, now: impl FnOnce() -> u64) -> Result<()> {
-        let mut shard = self.part(change.hash).shard.write();
-        if shard.has_expiring() {
-            shard.sweep(now(), lsn, &self.hasher);
+    /// Looks many keys up, each as [`get`](Self::get) does, and calls `found` for each of them in order. The cache fetches
+    /// what several lookups need at the same time, which takes little longer than for one of them.
+    pub fn get_many<T>(
+        &self,
+        lookups: &mut [T],
+        key: impl Fn(&T) -> &[u8],
+        mut found: impl FnMut(&mut T, Option<&Block>),
+    ) {
+        let mut hashes = [0; LOOKUPS_AT_ONCE];
+        for lookups in lookups.chunks_mut(LOOKUPS_AT_ONCE) {
+            let pin = self.domain.pin(lookups.len() as u64);
+            for (lookup, hash) in lookups.iter().zip(&mut hashes) {
+                *hash = self.hasher.hash(key(lookup));
+                self.part(*hash).prefetch_slot(&pin, *hash);
+            }
+            for &hash in &hashes[..lookups.len()] {
+                self.part(hash).prefetch_block(&pin, hash);
+            }
+            for (lookup, &hash) in lookups.iter_mut().zip(&hashes) {
+                let block = self.part(hash).find(&pin, hash, key(lookup));
+                found(lookup, block.as_deref());
+            }
         }
-        self.apply_locked(&mut shard, change, lsn)
+    }
+
+    /// Applies one change.
+    pub fn apply(&self, change: &mut Change, lsn: Lsn, now: impl FnOnce() -> u64) -> Result<()> {
+        let pin = self.domain.pin(0);
+        let mut part = self.lock(self.part(change.hash), &pin);
+        if part.has_expiring() {
+            part.sweep(now(), lsn);
+        }
+        change.apply(&mut part, lsn)
     }
 
     /// Applies the changes of a batch, with LSNs from `first_lsn` on, so that no reader sees some of them and then,
-    /// looking at another key, not the others: all their shards are locked, in order, before the first is changed.
+    /// looking at another key, not the others: all their parts are locked, in order, and their readers held, before the
+    /// first is changed.
     pub fn apply_batch(&self, changes: &mut [Change], first_lsn: Lsn, now: impl FnOnce() -> u64) -> Result<()> {
-        let mut guards: Vec<Option<WriteGuard<'_, Shard>>> = (0..SHARDS).map(|_| None).collect();
-        let mut involved = [false; SHARDS];
+        let pin = self.domain.pin(0);
+        let mut involved = [false; PARTS];
         changes.iter().for_each(|change| involved[index(change.hash)] = true);
-        for (at, _) in involved.iter().enumerate().filter(|(_, involved)| **involved) {
-            guards[at] = Some(self.shards[at].shard.write());
-        }
-        let expiring = guards.iter_mut().flatten().filter(|shard| shard.has_expiring());
-        let mut expiring = expiring.peekable();
+        let lock = |(part, &involved)| if involved { Some(self.lock(part, &pin)) } else { None };
+        let mut locked: Vec<Option<Locked<'_>>> = self.parts.iter().zip(&involved).map(lock).collect();
+        locked.iter_mut().flatten().for_each(Locked::hold_readers);
+        let mut expiring = locked.iter_mut().flatten().filter(|part| part.has_expiring()).peekable();
         if expiring.peek().is_some() {
             let now = now();
-            expiring.for_each(|shard| shard.sweep(now, first_lsn, &self.hasher));
+            expiring.for_each(|part| part.sweep(now, first_lsn));
         }
         for (change, lsn) in changes.iter_mut().zip(first_lsn..) {
-            let shard = guards[index(change.hash)].as_mut().expect("locked above");
-            self.apply_locked(shard, change, lsn)?;
-        }
-        Ok(())
-    }
-
-    fn apply_locked(&self, shard: &mut Shard, change: &mut Change, lsn: Lsn) -> Result<()> {
-        let mut block = change.block.take().expect("a change is applied once");
-        let keys = shard.keys();
-        if change.op == Op::Delete {
-            (change.found, change.block) = shard.delete(change.hash, block.key(), lsn, &self.hasher);
-        } else {
-            block.set_lsn(lsn);
-            change.block = shard.put(change.hash, block, &self.hasher)?;
-            change.found = shard.keys() == keys;
+            change.apply(locked[index(change.hash)].as_mut().expect("locked above"), lsn)?;
         }
         Ok(())
     }
@@ -159,14 +185,14 @@ impl Table {
         Snapshot::new(self, lsn)
     }
 
-    /// How much there is; each shard is looked at for itself.
+    /// How much there is; each part is looked at for itself.
     pub fn usage(&self) -> Usage {
-        let mut usage = Usage::default();
-        for part in &self.shards {
-            let shard = part.shard.read();
-            usage.keys += shard.keys() as u64;
-            usage.value_bytes += shard.value_bytes();
-            usage.gets += part.gets.load(Ordering::Relaxed);
+        let pin = self.domain.pin(0);
+        let mut usage = Usage { gets: self.domain.lookups(), ..Usage::default() };
+        for part in &self.parts {
+            let part = self.lock(part, &pin);
+            usage.keys += part.keys() as u64;
+            usage.value_bytes += part.value_bytes();
         }
         usage
     }
@@ -174,18 +200,24 @@ impl Table {
     /// Panics unless no key is there twice, every key is where its hash says, no snapshot keeps what it does not see,
     /// and the counters are right. For tests.
     pub fn check_invariants(&self) {
-        for (at, part) in self.shards.iter().enumerate() {
-            part.shard.read().check_invariants(&self.hasher, |hash| index(hash) == at);
+        let pin = self.domain.pin(0);
+        for (at, part) in self.parts.iter().enumerate() {
+            self.lock(part, &pin).check_invariants(|hash| index(hash) == at);
         }
     }
 
+    fn lock<'a>(&'a self, part: &'a Part, pin: &'a Pin<'a>) -> Locked<'a> {
+        part.lock(pin, Context { hasher: &self.hasher, domain: &self.domain })
+    }
+
+    #[inline]
     fn part(&self, hash: u64) -> &Part {
-        &self.shards[index(hash)]
+        &self.parts[index(hash)]
     }
 }
 
 fn index(hash: u64) -> usize {
-    hash as usize % SHARDS
+    hash as usize % PARTS
 }
 
 #[cfg(test)]

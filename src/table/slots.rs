@@ -4,103 +4,152 @@
 //! array of any size; walks rely on that. A key lies at its home or behind it (cyclically), with no empty slot
 //! between. Removing moves later keys back instead of leaving a mark, so that this stays true. At least one slot is
 //! always empty, which ends every search.
+//!
+//! One thread at a time changes an array. Others may search it meanwhile: what they find was there at that moment, but
+//! they can miss a key that is being moved, so that not finding one means something only if nothing moved
+//! ([`Part::find`](super::part::Part::find)).
 
 use std::ops::RangeInclusive;
 
-use super::hash::SipHash;
-use crate::sys::block::{Block, BlockRef, Slot, SlotArray};
+use super::hash::Hasher;
+use crate::sys::block::Block;
+use crate::sys::epoch::{Pin, Unlinked};
+use crate::sys::slot::{BlockRef, Content, Slot};
 
-pub struct Slots {
-    array: SlotArray,
-    used: usize,
+/// An array, seen under a pin.
+#[derive(Clone, Copy)]
+pub struct Slots<'p> {
+    array: &'p [Slot],
+    pin: &'p Pin<'p>,
 }
 
-impl Slots {
-    /// No slots at all.
-    pub const fn none() -> Slots {
-        Slots { array: SlotArray::empty(), used: 0 }
+impl<'p> Slots<'p> {
+    /// `array` is empty, or has as many slots as a power of two.
+    #[inline]
+    pub fn new(array: &'p [Slot], pin: &'p Pin<'p>) -> Slots<'p> {
+        Slots { array, pin }
     }
 
-    /// `capacity` empty slots, a power of two and at least 2; `None` when memory has run out.
-    pub fn new(capacity: usize) -> Option<Slots> {
-        debug_assert!(capacity.is_power_of_two() && capacity >= 2);
-        Some(Slots { array: SlotArray::new(capacity)?, used: 0 })
-    }
-
-    pub fn capacity(&self) -> usize {
+    pub fn capacity(self) -> usize {
         self.array.len()
     }
 
-    pub fn used(&self) -> usize {
-        self.used
-    }
-
     /// Hash bits below those that choose the home, so that they tell keys with the same home apart.
+    #[inline]
     fn tag(hash: u64) -> u16 {
         (hash >> 8) as u16
     }
 
-    fn home(&self, hash: u64) -> usize {
+    #[inline]
+    fn home(self, hash: u64) -> usize {
         (hash >> (u64::BITS - self.array.len().trailing_zeros())) as usize
     }
 
-    fn after(&self, at: usize) -> usize {
+    #[inline]
+    fn after(self, at: usize) -> usize {
         (at + 1) & (self.array.len() - 1)
     }
 
     /// How far `at` is behind `from`, cyclically.
-    fn distance(&self, from: usize, at: usize) -> usize {
+    fn distance(self, from: usize, at: usize) -> usize {
         at.wrapping_sub(from) & (self.array.len() - 1)
     }
 
-    /// Where a key is.
-    pub fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
-        if self.used == 0 {
+    #[inline]
+    fn content(self, at: usize) -> Content<'p> {
+        self.array[at].load(self.pin)
+    }
+
+    /// What is at `at`; `None` if the slot is empty.
+    pub fn get(self, at: usize) -> Option<BlockRef<'p>> {
+        self.content(at).block()
+    }
+
+    /// Where a key is, and its block.
+    #[inline(always)]
+    pub fn find(self, hash: u64, key: &[u8]) -> Option<(usize, BlockRef<'p>)> {
+        if self.array.is_empty() {
             return None;
         }
         let tag = Slots::tag(hash);
         let mut at = self.home(hash);
-        while let Some(block) = self.array[at].block() {
-            if self.array[at].tag() == tag && block.key() == key {
-                return Some(at);
+        loop {
+            let content = self.content(at);
+            if content.is_empty() {
+                return None;
+            }
+            if content.tag() == tag {
+                // The value may begin in the line behind the key's.
+                content.prefetch();
+                if let Some(block) = content.block()
+                    && block.has_key(key)
+                {
+                    return Some((at, block));
+                }
             }
             at = self.after(at);
         }
-        None
     }
 
-    /// What is at `at`; `None` if the slot is empty.
-    pub fn get(&self, at: usize) -> Option<BlockRef<'_>> {
-        self.array[at].block()
+    /// Has the cache fetch the slots where a search begins.
+    pub fn prefetch_slot(self, hash: u64) {
+        if !self.array.is_empty() {
+            self.array[self.home(hash)].prefetch();
+        }
     }
 
-    /// Adds a key that is not there. There must be an empty slot beside the one that it takes.
-    pub fn insert(&mut self, hash: u64, block: Block) {
-        assert!(self.used + 1 < self.capacity(), "the shard keeps a slot empty");
+    /// Has the cache fetch the block that a search will most likely find, given that the slots are there already.
+    pub fn prefetch_block(self, hash: u64) {
+        if self.array.is_empty() {
+            return;
+        }
+        let tag = Slots::tag(hash);
         let mut at = self.home(hash);
-        while !self.array[at].is_empty() {
+        loop {
+            let content = self.content(at);
+            if content.is_empty() {
+                return;
+            }
+            if content.tag() == tag {
+                return content.prefetch();
+            }
             at = self.after(at);
         }
-        self.array[at] = Slot::new(block, Slots::tag(hash));
-        self.used += 1;
+    }
+
+    /// Adds a key that is not there, in an array with more than one empty slot.
+    pub fn insert(self, hash: u64, block: Block) {
+        let before = self.array[self.room(hash)].replace(block, Slots::tag(hash));
+        debug_assert!(before.is_none(), "the slot was empty");
+    }
+
+    /// Moves a key from a slot of another array to this one.
+    pub fn adopt(self, hash: u64, from: Slots<'_>, at: usize) {
+        from.array[at].move_to(&self.array[self.room(hash)]);
+    }
+
+    /// The slot for a key that is not there.
+    fn room(self, hash: u64) -> usize {
+        let mut at = self.home(hash);
+        while !self.content(at).is_empty() {
+            at = self.after(at);
+        }
+        at
     }
 
     /// Puts a block with the same key in the place of the one at `at`.
-    pub fn replace(&mut self, at: usize, block: Block) -> Option<Block> {
-        let tag = self.array[at].tag();
-        let replaced = self.array[at].take();
-        self.array[at] = Slot::new(block, tag);
-        replaced
+    pub fn replace(self, at: usize, block: Block) -> Option<Unlinked<Block>> {
+        self.array[at].replace(block, self.content(at).tag())
     }
 
     /// Takes the key at `at` out, and closes the gap.
-    pub fn remove(&mut self, at: usize, hash: &SipHash) -> Option<Block> {
-        let removed = self.take_leaving_gap(at)?;
+    pub fn remove(self, at: usize, hash: &Hasher) -> Option<Unlinked<Block>> {
+        let removed = self.array[at].take()?;
         let (mut gap, mut next) = (at, self.after(at));
-        while let Some(block) = self.array[next].block() {
+        while let Some(block) = self.get(next) {
             let home = self.home(hash.hash(block.key()));
             if self.distance(home, next) >= self.distance(gap, next) {
-                self.array.swap(gap, next);
+                self.array[next].move_to(&self.array[gap]);
                 gap = next;
             }
             next = self.after(next);
@@ -108,20 +157,13 @@ impl Slots {
         Some(removed)
     }
 
-    /// Takes the key at `at` out and leaves the slot empty: only for one that no later key was pushed behind.
-    pub fn take_leaving_gap(&mut self, at: usize) -> Option<Block> {
-        let taken = self.array[at].take();
-        self.used -= usize::from(taken.is_some());
-        taken
-    }
-
     /// The first empty slot.
-    pub fn first_empty(&self) -> usize {
-        self.array.iter().position(Slot::is_empty).expect("a slot is always empty")
+    pub fn first_empty(self) -> usize {
+        (0..self.capacity()).find(|&at| self.content(at).is_empty()).expect("a slot is always empty")
     }
 
     /// The hashes whose homes are the `homes` slots from that of `from` on.
-    pub fn range_of_homes(&self, from: u64, homes: usize) -> RangeInclusive<u64> {
+    pub fn range_of_homes(self, from: u64, homes: usize) -> RangeInclusive<u64> {
         if homes >= self.capacity() {
             return from..=u64::MAX;
         }
@@ -134,14 +176,14 @@ impl Slots {
     }
 
     /// Visits the keys whose hashes are in a range.
-    pub fn visit_range(&self, range: &RangeInclusive<u64>, hash: &SipHash, mut visit: impl FnMut(u64, &Block)) {
-        if self.used == 0 {
+    pub fn visit_range(self, range: &RangeInclusive<u64>, hash: &Hasher, mut visit: impl FnMut(u64, &Block)) {
+        if self.array.is_empty() {
             return;
         }
         let (mut at, last_home) = (self.home(*range.start()), self.home(*range.end()));
         let homes = last_home - at;
         for visited in 0..self.capacity() {
-            match self.array[at].block() {
+            match self.get(at) {
                 Some(block) => {
                     let hash = hash.hash(block.key());
                     if range.contains(&hash) {
@@ -156,18 +198,20 @@ impl Slots {
         }
     }
 
-    /// Panics unless every key is where its hash says, and the count is right.
-    pub fn check_invariants(&self, hash: &SipHash, mut each: impl FnMut(u64, &Block)) {
-        let mut used = 0;
-        for (at, slot) in self.array.iter().enumerate() {
-            let Some(block) = slot.block() else { continue };
-            used += 1;
+    /// Panics unless every key is where its hash says, and there are `used` of them.
+    pub fn check_invariants(self, used: usize, hash: &Hasher, mut each: impl FnMut(u64, &Block)) {
+        let mut found = 0;
+        for at in 0..self.capacity() {
+            let content = self.content(at);
+            let Some(block) = content.block() else { continue };
+            found += 1;
             let hash = hash.hash(block.key());
-            assert_eq!(slot.tag(), Slots::tag(hash), "tag of {:?}", block.key());
-            assert_eq!(self.find(hash, block.key()), Some(at), "{:?} is there twice, or out of reach", block.key());
+            assert_eq!(content.tag(), Slots::tag(hash), "tag of {:?}", block.key());
+            let place = self.find(hash, block.key()).map(|(at, _)| at);
+            assert_eq!(place, Some(at), "{:?} is there twice, or out of reach", block.key());
             each(hash, &block);
         }
-        assert_eq!(used, self.used, "count of full slots");
+        assert_eq!(found, used, "count of full slots");
         assert!(self.capacity() == 0 || used < self.capacity(), "a slot is always empty");
     }
 }
