@@ -416,13 +416,13 @@ impl Replay {
             self.report.keys_expired += 1;
             return self.delete(key, lsn);
         }
-        let block =
-            Block::new(key, value, expires_at.unwrap_or(0)).ok_or_else(|| Error::no_memory(key.len() + value.len()))?;
+        let block = Block::new(self.table.pool(), key, value, expires_at.unwrap_or(0))
+            .ok_or_else(|| Error::no_memory(key.len() + value.len()))?;
         self.table.apply(&mut self.table.change(Op::Put, block), lsn, || self.now)
     }
 
     fn delete(&mut self, key: &[u8], lsn: Lsn) -> Result<()> {
-        let block = Block::new(key, b"", 0).ok_or_else(|| Error::no_memory(key.len()))?;
+        let block = Block::new(self.table.pool(), key, b"", 0).ok_or_else(|| Error::no_memory(key.len()))?;
         self.table.apply(&mut self.table.change(Op::Delete, block), lsn, || self.now)
     }
 

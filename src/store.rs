@@ -169,7 +169,7 @@ impl Store {
         self.engine.latch.check()?;
         let change = self.change(Op::Delete, key, b"", 0)?;
         // What is not visible now is not there at this moment, whatever else is under way.
-        if !self.engine.table.peek(key, |block| self.unless_expired(block).is_some()).unwrap_or(false) {
+        if !self.engine.table.peek(key, |block| !self.has_expired(block)).unwrap_or(false) {
             return Ok(false);
         }
         match self.engine.write(Write::One([change]))? {
@@ -195,7 +195,8 @@ impl Store {
 
     fn change(&self, op: Op, key: &[u8], value: &[u8], expires_at: u64) -> Result<Change> {
         format::check_lengths(key, value)?;
-        let block = Block::new(key, value, expires_at).ok_or_else(|| Error::no_memory(key.len() + value.len()))?;
+        let block = Block::new(self.engine.table.pool(), key, value, expires_at)
+            .ok_or_else(|| Error::no_memory(key.len() + value.len()))?;
         Ok(self.engine.table.change(op, block))
     }
 
@@ -212,11 +213,18 @@ impl Store {
     }
 
     /// As [`get_with`](Self::get_with); says whether the key was there.
-    #[inline]
+    #[inline(always)]
     pub fn look_up(&self, key: &[u8], found: impl FnOnce(&[u8])) -> Result<bool> {
         self.check_process()?;
         format::check_lengths(key, b"")?;
-        Ok(self.engine.table.get(key, |block| self.unless_expired(block).map(found)).flatten().is_some())
+        let found = |block: &Block| {
+            let is_there = !self.has_expired(block);
+            if is_there {
+                found(block.value());
+            }
+            is_there
+        };
+        Ok(self.engine.table.get(key, found).unwrap_or(false))
     }
 
     /// Looks many keys up, each as [`get_with`](Self::get_with) does, and calls `found` for each of them in order. The
@@ -230,15 +238,14 @@ impl Store {
         self.check_process()?;
         lookups.iter().try_for_each(|lookup| format::check_lengths(key(lookup), b""))?;
         self.engine.table.get_many(lookups, key, |lookup, block| {
-            found(lookup, block.and_then(|block| self.unless_expired(block)));
+            found(lookup, block.filter(|block| !self.has_expired(block)).map(Block::value));
         });
         Ok(())
     }
 
-    #[inline]
-    fn unless_expired<'b>(&self, block: &'b Block) -> Option<&'b [u8]> {
-        let is_there = block.expires_at() == 0 || !is_expired(block, self.engine.vfs.now_ms());
-        is_there.then(|| block.value())
+    #[inline(always)]
+    fn has_expired(&self, block: &Block) -> bool {
+        block.expires_at() != 0 && is_expired(block, self.engine.vfs.now_ms())
     }
 
     /// Calls `visit` with every key that begins with `prefix`, in byte order, and its value, as of this moment, until

@@ -10,11 +10,12 @@
 //! | k | key |
 //! | v | value |
 
-use std::alloc::{Layout, alloc, dealloc};
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::slice;
 
+use super::memory::{self, Pool};
 use crate::format::{MAX_KEY_LEN, MAX_VALUE_LEN};
 
 /// The largest LSN that a block can hold: a million writes a second for nine years.
@@ -22,7 +23,6 @@ pub const MAX_LSN: u64 = (1 << 48) - 1;
 
 const HEADER: usize = 12;
 const EXPIRY: usize = 8;
-const ALIGN: usize = 8;
 const EXPIRES: u32 = 1 << 31;
 
 const _: () = assert!(MAX_KEY_LEN <= u16::MAX as usize && MAX_VALUE_LEN < EXPIRES as usize);
@@ -38,15 +38,14 @@ unsafe impl Send for Block {}
 unsafe impl Sync for Block {}
 
 impl Block {
-    /// Copies key and value. `expires_at` of 0 means never. `None` when memory has run out.
-    pub fn new(key: &[u8], value: &[u8], expires_at: u64) -> Option<Block> {
+    /// Copies key and value. `expires_at` of 0 means never. `None` when memory has run out. The block is freed by its
+    /// drop, and may outlive the pool.
+    pub fn new(pool: &Pool, key: &[u8], value: &[u8], expires_at: u64) -> Option<Block> {
         assert!(key.len() <= MAX_KEY_LEN && value.len() <= MAX_VALUE_LEN, "lengths are checked by the callers");
         let expiry = if expires_at == 0 { 0 } else { EXPIRY };
-        let layout = layout(HEADER + expiry + key.len() + value.len());
-        // SAFETY: the layout is not empty.
-        let start = NonNull::new(unsafe { alloc(layout) })?;
+        let start = pool.allocate(HEADER + expiry + key.len() + value.len())?;
         let lengths = value.len() as u32 | if expires_at == 0 { 0 } else { EXPIRES };
-        // SAFETY: the parts lie one behind the other and together are as long as the layout.
+        // SAFETY: the parts lie one behind the other and together are as long as what was allocated.
         unsafe {
             let mut at = start.as_ptr();
             at.cast::<u64>().write(key.len() as u64);
@@ -105,6 +104,23 @@ impl Block {
         (self.first_word() & 0xffff) as usize
     }
 
+    /// Frees many blocks faster than one by one.
+    pub fn free_all(blocks: impl IntoIterator<Item = Block>) {
+        const AT_ONCE: usize = 64;
+        let mut some = [(NonNull::dangling(), 0); AT_ONCE];
+        let mut blocks = blocks.into_iter().peekable();
+        while blocks.peek().is_some() {
+            let mut len = 0;
+            for (place, block) in some.iter_mut().zip(&mut blocks) {
+                let block = ManuallyDrop::new(block);
+                *place = (block.start, block.size());
+                len += 1;
+            }
+            // SAFETY: they were allocated in `new` with these sizes, and are never dropped.
+            unsafe { memory::free_many(&mut some[..len]) };
+        }
+    }
+
     /// Bytes of the value.
     #[inline]
     pub fn value_len(&self) -> usize {
@@ -117,18 +133,15 @@ impl Block {
         self.bytes(self.key_at(), self.key_len())
     }
 
-    /// Whether this is its key. As `key() == key`, but without the call of memcmp for the usual lengths.
-    #[inline]
+    /// Whether this is its key. As `key() == key`, but without a call of memcmp where the key has 16 bytes.
+    #[inline(always)]
     pub fn has_key(&self, key: &[u8]) -> bool {
-        let own = self.key();
-        if own.len() != key.len() {
+        if self.key_len() != key.len() {
             return false;
         }
-        match (own.first_chunk::<8>(), own.last_chunk::<8>(), key.first_chunk::<8>(), key.last_chunk::<8>()) {
-            (Some(first), Some(last), Some(key_first), Some(key_last)) if key.len() <= 16 => {
-                first == key_first && last == key_last
-            }
-            _ => own == key,
+        match (self.key().first_chunk::<16>(), key.first_chunk::<16>()) {
+            (Some(own), Some(given)) if key.len() == 16 => u128::from_ne_bytes(*own) == u128::from_ne_bytes(*given),
+            _ => self.key() == key,
         }
     }
 
@@ -164,8 +177,8 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: allocated in `new` with the same layout.
-        unsafe { dealloc(self.start.as_ptr(), layout(self.size())) }
+        // SAFETY: allocated in `new` with the same size.
+        unsafe { memory::free(self.start, self.size()) }
     }
 }
 
@@ -175,20 +188,17 @@ impl fmt::Debug for Block {
     }
 }
 
-fn layout(size: usize) -> Layout {
-    Layout::from_size_align(size, ALIGN).expect("key and value are far below the address space")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_block_gives_back_what_it_was_made_of() {
+        let pool = Pool::new();
         for (key, value, expires_at) in
             [(&b""[..], &b""[..], 0), (b"k", b"", 7), (b"", b"value", u64::MAX), (&[7; 65535], &[9; 100_000], 0)]
         {
-            let mut block = Block::new(key, value, expires_at).unwrap();
+            let mut block = Block::new(&pool, key, value, expires_at).unwrap();
             block.set_lsn(MAX_LSN);
             assert_eq!((block.key(), block.value()), (key, value));
             assert_eq!((block.expires_at(), block.lsn(), block.value_len()), (expires_at, MAX_LSN, value.len()));

@@ -75,6 +75,7 @@ pub struct Domain<G> {
     epoch: AtomicU64,
     /// Whether `membarrier` makes up for the readers' missing barriers.
     is_asymmetric: bool,
+    #[expect(clippy::vec_box, reason = "the threads remember where they are")]
     records: Mutex<Vec<Box<Record>>>,
     limbo: Mutex<Limbo<G>>,
 }
@@ -84,9 +85,8 @@ pub struct Domain<G> {
 struct Record {
     /// The epoch that it has pinned, or 0.
     epoch: AtomicU64,
-    /// How often it has pinned it, one within the other.
+    /// How often it has pinned it, one within the other, and above that, by [`LOOKUPS`], how many lookups it has made.
     depth: AtomicU64,
-    lookups: AtomicU64,
     /// Its owner. Only looked at under the lock of the records.
     owner: Cell<ThreadId>,
 }
@@ -95,6 +95,10 @@ struct Record {
 unsafe impl Send for Record {}
 // SAFETY: as above.
 unsafe impl Sync for Record {}
+
+/// The place of the lookups in [`Record::depth`]. They wrap around after some 10^14.
+const LOOKUPS: u32 = 16;
+const DEPTH: u64 = (1 << LOOKUPS) - 1;
 
 /// What was retired, by the parity of the epoch in which that was.
 struct Limbo<G>([Bag<G>; 2]);
@@ -143,12 +147,11 @@ impl<G> Default for Domain<G> {
 
 impl<G> Domain<G> {
     /// Keeps what the thread comes to see from being freed until the pin is dropped. Counts `lookups`.
-    #[inline]
+    #[inline(always)]
     pub fn pin(&self, lookups: u64) -> Pin<'_> {
         let record = self.record();
         let is_alone = self.is_asymmetric;
-        add(&record.lookups, lookups, is_alone);
-        if add(&record.depth, 1, is_alone) == 0 {
+        if add(&record.depth, 1 + (lookups << LOOKUPS), is_alone) & DEPTH == 0 {
             let epoch = self.epoch.load(Ordering::Relaxed);
             if is_alone {
                 record.epoch.store(epoch, Ordering::Relaxed);
@@ -162,7 +165,7 @@ impl<G> Domain<G> {
     }
 
     /// The calling thread's record.
-    #[inline]
+    #[inline(always)]
     fn record(&self) -> &Record {
         let (id, record) = MINE.with(|mine| mine[self.id as usize % REMEMBERED].get());
         if id != self.id {
@@ -224,20 +227,20 @@ impl<G> Domain<G> {
 
     /// How many lookups there were.
     pub fn lookups(&self) -> u64 {
-        self.records.lock().iter().map(|record| record.lookups.load(Ordering::Relaxed)).sum()
+        self.records.lock().iter().map(|record| record.depth.load(Ordering::Relaxed) >> LOOKUPS).sum()
     }
 }
 
 impl Record {
     fn new(owner: ThreadId) -> Record {
         let zero = || AtomicU64::new(0);
-        Record { epoch: zero(), depth: zero(), lookups: zero(), owner: Cell::new(owner) }
+        Record { epoch: zero(), depth: zero(), owner: Cell::new(owner) }
     }
 }
 
 /// Adds to a counter that no other thread changes; returns what it was. `is_alone` is false if others must be able to
 /// tell that from a race.
-#[inline]
+#[inline(always)]
 fn add(counter: &AtomicU64, by: u64, is_alone: bool) -> u64 {
     if !is_alone {
         return counter.fetch_add(by, Ordering::Relaxed);
@@ -256,9 +259,9 @@ pub struct Pin<'d> {
 }
 
 impl Drop for Pin<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if add(&self.record.depth, 1u64.wrapping_neg(), self.is_alone) > 1 {
+        if add(&self.record.depth, 1u64.wrapping_neg(), self.is_alone) & DEPTH > 1 {
             return;
         }
         if self.is_alone {

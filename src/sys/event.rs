@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
-/// Happens once, and stays.
+/// Happens, and stays until it is cleared.
 pub struct Event {
     fd: OwnedFd,
 }
@@ -31,6 +31,13 @@ impl Event {
         unsafe { libc::write(self.fd.as_raw_fd(), ptr::from_ref(&1u64).cast(), size_of::<u64>()) };
     }
 
+    /// Makes one that has happened not have happened. For the only thread that waits.
+    pub fn clear(&self) {
+        let mut times = 0u64;
+        // SAFETY: the descriptor is open, and the pointer is to 8 bytes. As it has happened, this does not wait.
+        unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut times).cast(), size_of::<u64>()) };
+    }
+
     /// Waits until it happens, but not for longer than `timeout`; true if it has happened.
     pub fn wait(&self, timeout: Duration) -> bool {
         let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
@@ -45,11 +52,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_stays() {
+    fn an_event_stays_until_it_is_cleared() {
         let event = Event::new().unwrap();
         assert!(!event.wait(Duration::from_millis(1)));
         event.set();
+        event.set();
         assert!(event.wait(Duration::from_secs(100)));
         assert!(event.wait(Duration::from_secs(100)));
+        event.clear();
+        assert!(!event.wait(Duration::from_millis(1)));
     }
 }

@@ -41,6 +41,15 @@ impl<T> Mutex<T> {
         assert_eq!(result, 0, "pthread_mutex_lock");
         MutexGuard { mutex: self, thread: PhantomData }
     }
+
+    /// Takes the lock if nobody has it.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        // SAFETY: the mutex is initialised and stays where it is until drop.
+        match unsafe { libc::pthread_mutex_trylock(self.raw.get()) } {
+            0 => Some(MutexGuard { mutex: self, thread: PhantomData }),
+            _ => None,
+        }
+    }
 }
 
 impl<T: Default> Default for Mutex<T> {

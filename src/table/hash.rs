@@ -25,36 +25,43 @@ impl Hasher {
     /// The hash of `bytes`; all of its bits are good.
     #[inline(always)]
     pub fn hash(&self, bytes: &[u8]) -> u64 {
-        let [mut state, secret] = self.seed;
+        let [state, secret] = self.seed;
         let len = bytes.len() as u64;
-        if bytes.len() > 16 {
-            state = self.hash_all_but_last(bytes);
+        match bytes.first_chunk::<16>() {
+            // First, for keys of 16 bytes are frequent.
+            Some(all) if bytes.len() == 16 => hash_words(halves(all), state, secret, len),
+            None => hash_words(short(bytes), state, secret, len),
+            Some(_) => self.hash_long(bytes),
         }
-        let (a, b) = last_words(bytes);
-        fold(fold(a ^ state, b ^ secret) ^ PI[2], secret ^ PI[3] ^ len)
     }
 
-    /// The state behind all of `bytes` but the last 1 to 16.
-    #[cold]
+    /// The hash of more than 16 bytes.
     #[inline(never)]
-    fn hash_all_but_last(&self, bytes: &[u8]) -> u64 {
+    fn hash_long(&self, bytes: &[u8]) -> u64 {
         let [mut state, secret] = self.seed;
         let (words, _) = bytes[..bytes.len() - 1].as_chunks::<8>();
         for pair in words.as_chunks::<2>().0 {
             state = fold(u64::from_le_bytes(pair[0]) ^ state, u64::from_le_bytes(pair[1]) ^ secret);
         }
-        state
+        let last = bytes.last_chunk().expect("there are more than 16");
+        hash_words(halves(last), state, secret, bytes.len() as u64)
     }
 }
 
-/// The last 16 bytes, or what there is of them, in two words.
 #[inline(always)]
-fn last_words(bytes: &[u8]) -> (u64, u64) {
-    if let (Some(first), Some(last)) =
-        (bytes.last_chunk::<16>().and_then(|last| last.first_chunk()), bytes.last_chunk())
-    {
-        return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
-    }
+fn hash_words((a, b): (u64, u64), state: u64, secret: u64, len: u64) -> u64 {
+    fold(fold(a ^ state, b ^ secret) ^ PI[2], secret ^ PI[3] ^ len)
+}
+
+#[inline(always)]
+fn halves(bytes: &[u8; 16]) -> (u64, u64) {
+    let words = u128::from_le_bytes(*bytes);
+    (words as u64, (words >> 64) as u64)
+}
+
+/// Fewer than 16 bytes in two words, which overlap.
+#[inline]
+fn short(bytes: &[u8]) -> (u64, u64) {
     if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
         return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
     }

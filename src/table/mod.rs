@@ -10,20 +10,24 @@
 //! # Memory
 //!
 //! A key costs a slot of 8 bytes, of which between 3/8 and 3/4 are full (so 11 to 21 bytes), and a block with a header
-//! of 12 bytes (20 with an expiry) before key and value, plus what malloc adds (8 bytes and rounding up to 16). See
-//! [`block`](crate::sys::block). What is replaced is freed a little later, when no reader can be looking at it any more
-//! ([`epoch`](crate::sys::epoch)).
+//! of 12 bytes (20 with an expiry) before key and value, rounded up to a multiple of 8 or, if it is large, by at most an
+//! eighth. See [`block`](crate::sys::block) and [`memory`](crate::sys::memory). What is replaced is freed a little
+//! later, when no reader can be looking at it any more ([`epoch`](crate::sys::epoch)).
 
 mod hash;
 mod part;
 mod slots;
 mod snapshot;
 
+use std::mem;
+use std::sync::Arc;
+
 use crate::error::Result;
 use crate::format::{Lsn, Op};
 use crate::sys::block::Block;
 use crate::sys::epoch::{Domain, Pin};
-use crate::sys::slot::Garbage;
+use crate::sys::memory::Pool;
+use crate::sys::slot::{Garbage, SlotArray};
 use hash::Hasher;
 pub use part::is_expired;
 use part::{Context, Locked, Part};
@@ -36,9 +40,9 @@ const LOOKUPS_AT_ONCE: usize = 32;
 
 /// The table.
 pub struct Table {
+    pool: Arc<Pool>,
     hasher: Hasher,
     parts: Box<[Part]>,
-    /// Declared after the parts, so that what they own is dropped while it exists.
     domain: Domain<Garbage>,
 }
 
@@ -84,6 +88,12 @@ impl Change {
     }
 }
 
+impl Drop for Change {
+    fn drop(&mut self) {
+        Garbage::free_all(mem::take(&mut self.garbage));
+    }
+}
+
 /// How much is in the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -99,7 +109,12 @@ impl Table {
     /// An empty table.
     pub fn new(seed: [u64; 2]) -> Table {
         let parts = std::iter::repeat_with(Part::default).take(PARTS).collect();
-        Table { hasher: Hasher::new(seed), parts, domain: Domain::default() }
+        Table { pool: Arc::new(Pool::new()), hasher: Hasher::new(seed), parts, domain: Domain::default() }
+    }
+
+    /// The memory for its blocks.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// A change that sets or deletes the key of `block`.
@@ -109,7 +124,7 @@ impl Table {
 
     /// Looks a key up, and counts that: calls `found` with its block, which stays what it is meanwhile; that keeps
     /// memory from being freed, but no writer waiting. Does not look at the expiry.
-    #[inline]
+    #[inline(always)]
     pub fn get<R>(&self, key: &[u8], found: impl FnOnce(&Block) -> R) -> Option<R> {
         let pin = self.domain.pin(1);
         let hash = self.hasher.hash(key);
@@ -207,12 +222,25 @@ impl Table {
     }
 
     fn lock<'a>(&'a self, part: &'a Part, pin: &'a Pin<'a>) -> Locked<'a> {
-        part.lock(pin, Context { hasher: &self.hasher, domain: &self.domain })
+        part.lock(pin, Context { pool: &self.pool, hasher: &self.hasher, domain: &self.domain })
     }
 
     #[inline]
     fn part(&self, hash: u64) -> &Part {
         &self.parts[index(hash)]
+    }
+}
+
+impl Drop for Table {
+    /// Frees all blocks at once.
+    fn drop(&mut self) {
+        drop(mem::take(&mut self.domain));
+        let mut arrays = Vec::new();
+        if arrays.try_reserve_exact(2 * PARTS).is_err() {
+            return;
+        }
+        arrays.extend(mem::take(&mut self.parts).into_iter().flat_map(Part::into_arrays));
+        SlotArray::drop_all(arrays, &mut self.pool);
     }
 }
 

@@ -42,7 +42,8 @@ use crate::error::{Error, Result};
 use crate::format::Lsn;
 use crate::sys::block::Block;
 use crate::sys::epoch::{Domain, Pin, Unlinked};
-use crate::sys::slot::{ArrayCell, BlockRef, Garbage, SlotArray};
+use crate::sys::memory::Pool;
+use crate::sys::slot::{Arrays, BlockRef, Garbage, SlotArray};
 use crate::sys::sync::{Mutex, MutexGuard};
 
 /// Slots of the first array.
@@ -56,23 +57,22 @@ const SWEEP_SLOTS: usize = 4;
 
 /// What readers look at is in front, in one cache line.
 #[derive(Default)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct Part {
     /// Odd while keys are being moved, or a batch is under way.
     version: AtomicU64,
-    slots: ArrayCell,
-    /// Being emptied into `slots`; not there when nothing grows.
-    old: ArrayCell,
+    /// The older one is being emptied into the newest; it is not there when nothing grows.
+    arrays: Arrays,
     state: Mutex<State>,
 }
 
 /// What only those look at who hold the lock.
 #[derive(Default)]
 struct State {
-    /// Keys in `slots` and in `old`.
+    /// Keys in the newest array and in the older one.
     used: usize,
     used_old: usize,
-    /// The next slot of `old` to be emptied; the one before it is empty.
+    /// The next slot of the older array to be emptied; the one before it is empty.
     move_at: usize,
     /// The next slot to be looked at for an expired key.
     sweep_at: usize,
@@ -138,12 +138,12 @@ impl Part {
 
     #[inline]
     fn slots<'p>(&self, pin: &'p Pin<'p>) -> Slots<'p> {
-        Slots::new(self.slots.load(pin), pin)
+        Slots::new(self.arrays.newest(pin), pin)
     }
 
     #[inline]
     fn old<'p>(&self, pin: &'p Pin<'p>) -> Slots<'p> {
-        Slots::new(self.old.load(pin), pin)
+        Slots::new(self.arrays.older(pin), pin)
     }
 
     /// Has the cache fetch what a search for a key begins with.
@@ -156,6 +156,11 @@ impl Part {
         self.slots(pin).prefetch_block(hash);
     }
 
+    /// The arrays, when nobody uses the part any more.
+    pub fn into_arrays(self) -> impl Iterator<Item = SlotArray> {
+        self.arrays.into_arrays()
+    }
+
     /// Locks the part, to change it or to walk through it.
     pub fn lock<'a>(&'a self, pin: &'a Pin<'a>, context: Context<'a>) -> Locked<'a> {
         Locked { part: self, state: self.state.lock(), pin, context, is_unstable: false, garbage: Vec::new() }
@@ -165,6 +170,7 @@ impl Part {
 /// What a part needs of its table.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
+    pub pool: &'a Pool,
     pub hasher: &'a Hasher,
     pub domain: &'a Domain<Garbage>,
 }
@@ -304,7 +310,7 @@ impl<'a> Locked<'a> {
         if (self.keys() + 1) * 4 <= capacity * 3 {
             return Ok(());
         }
-        match SlotArray::new((capacity * 2).max(FIRST_CAPACITY)) {
+        match SlotArray::new(self.context.pool, (capacity * 2).max(FIRST_CAPACITY)) {
             Some(larger) => {
                 self.move_all();
                 self.replace_array(larger);
@@ -321,7 +327,7 @@ impl<'a> Locked<'a> {
         if self.state.used_old == 0
             && capacity > FIRST_CAPACITY * 8
             && self.state.used * 8 < capacity
-            && let Some(smaller) = SlotArray::new(capacity / 4)
+            && let Some(smaller) = SlotArray::new(self.context.pool, capacity / 4)
         {
             self.replace_array(smaller);
         }
@@ -331,7 +337,7 @@ impl<'a> Locked<'a> {
     fn replace_array(&mut self, array: SlotArray) {
         self.hold_readers();
         self.drop_old();
-        let outgrown = self.part.slots.push(array, &self.part.old);
+        let outgrown = self.part.arrays.push(array);
         debug_assert!(outgrown.is_none(), "it was dropped");
         self.state.used_old = std::mem::take(&mut self.state.used);
         self.state.sweep_at = 0;
@@ -342,7 +348,7 @@ impl<'a> Locked<'a> {
     }
 
     fn drop_old(&mut self) {
-        if let Some(array) = self.part.old.take() {
+        if let Some(array) = self.part.arrays.take_older() {
             let bytes = array.bytes();
             self.retire(array, bytes);
         }

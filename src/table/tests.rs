@@ -9,13 +9,13 @@ use super::*;
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
 fn put(table: &Table, key: &[u8], value: &[u8], lsn: Lsn) -> bool {
-    let mut change = table.change(Op::Put, Block::new(key, value, 0).unwrap());
+    let mut change = table.change(Op::Put, Block::new(table.pool(), key, value, 0).unwrap());
     table.apply(&mut change, lsn, || 0).unwrap();
     change.found()
 }
 
 fn delete(table: &Table, key: &[u8], lsn: Lsn) -> bool {
-    let mut change = table.change(Op::Delete, Block::new(key, b"", 0).unwrap());
+    let mut change = table.change(Op::Delete, Block::new(table.pool(), key, b"", 0).unwrap());
     table.apply(&mut change, lsn, || 0).unwrap();
     change.found()
 }
@@ -118,12 +118,13 @@ fn a_snapshot_walk_sees_one_moment_while_everything_changes() {
 fn expired_keys_are_swept_by_later_changes() {
     let table = Table::new([7, 8]);
     for n in 0..10_000u64 {
-        let mut change = table.change(Op::PutExpiring, Block::new(&n.to_be_bytes(), b"v", 1000).unwrap());
+        let mut change = table.change(Op::PutExpiring, Block::new(table.pool(), &n.to_be_bytes(), b"v", 1000).unwrap());
         table.apply(&mut change, n + 1, || 999).unwrap();
     }
     assert_eq!(table.usage().keys, 10_000);
     for n in 0..40_000u64 {
-        let mut change = table.change(Op::Put, Block::new(&(n % 10_000 + 20_000).to_be_bytes(), b"v", 0).unwrap());
+        let mut change =
+            table.change(Op::Put, Block::new(table.pool(), &(n % 10_000 + 20_000).to_be_bytes(), b"v", 0).unwrap());
         table.apply(&mut change, 20_000 + n, || 1000).unwrap();
     }
     table.check_invariants();
@@ -133,14 +134,14 @@ fn expired_keys_are_swept_by_later_changes() {
 #[test]
 fn a_swept_key_is_seen_by_earlier_snapshots_only() {
     let table = Table::new([11, 12]);
-    let mut expiring = table.change(Op::PutExpiring, Block::new(b"key", b"old", 1000).unwrap());
+    let mut expiring = table.change(Op::PutExpiring, Block::new(table.pool(), b"key", b"old", 1000).unwrap());
     table.apply(&mut expiring, 1, || 0).unwrap();
     let before = table.snapshot(1);
     // Deletions of what is not there sweep the shard.
     let mut lsn: Lsn = 1;
     while table.usage().keys > 0 {
         lsn += 1;
-        let mut change = table.change(Op::Delete, Block::new(&lsn.to_be_bytes(), b"", 0).unwrap());
+        let mut change = table.change(Op::Delete, Block::new(table.pool(), &lsn.to_be_bytes(), b"", 0).unwrap());
         table.apply(&mut change, lsn, || 1000).unwrap();
     }
     put(&table, b"key", b"new", lsn + 1);
@@ -218,7 +219,7 @@ proptest! {
                     for (offset, (key, len)) in (1..).zip(&batch) {
                         let value = len.map(|len| value(lsn + offset, len));
                         let op = if value.is_some() { Op::Put } else { Op::Delete };
-                        let block = Block::new(&[*key], value.as_deref().unwrap_or_default(), 0).unwrap();
+                        let block = Block::new(table.pool(), &[*key], value.as_deref().unwrap_or_default(), 0).unwrap();
                         changes.push(table.change(op, block));
                         match value {
                             Some(value) => model.insert(vec![*key], value),

@@ -1,0 +1,311 @@
+//! The pool against a model: what it hands out does not overlap, keeps its content, is aligned, and comes back whole.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+
+use proptest::prelude::*;
+
+use super::class::{CLASSES, UNIT};
+use super::*;
+
+/// A block with a content that tells whose it is.
+struct Filled {
+    block: NonNull<u8>,
+    size: usize,
+    seed: u8,
+}
+
+// SAFETY: the block belongs to the value alone.
+unsafe impl Send for Filled {}
+
+impl Filled {
+    fn new(pool: &Pool, size: usize, seed: u8) -> Filled {
+        let block = pool.allocate(size).unwrap();
+        assert!(block.addr().get().is_multiple_of(ALIGN));
+        // SAFETY: the block is so long, and ours.
+        unsafe { block.write_bytes(seed, size) };
+        Filled { block, size, seed }
+    }
+
+    fn check(&self) {
+        // SAFETY: the block is so long, ours, and written.
+        let content = unsafe { std::slice::from_raw_parts(self.block.as_ptr(), self.size) };
+        assert!(content.iter().all(|&byte| byte == self.seed), "somebody wrote into a block of {}", self.size);
+    }
+
+    fn free(self) {
+        self.check();
+        // SAFETY: allocated with this size, and not used again.
+        unsafe { free(self.block, self.size) };
+    }
+
+    fn free_all(all: Vec<Filled>) {
+        let mut blocks: Vec<_> = all
+            .iter()
+            .map(|filled| {
+                filled.check();
+                (filled.block, filled.size)
+            })
+            .collect();
+        // SAFETY: allocated with these sizes, and not used again.
+        unsafe { free_many(&mut blocks) };
+    }
+}
+
+fn check(pool: &Pool) {
+    pool.shared().stripes.iter().enumerate().for_each(|(index, stripe)| stripe.lock().check(index));
+    pool.shared().chunks.lock().check();
+}
+
+fn assert_wholly_free(pool: &Pool) {
+    check(pool);
+    let live: isize = pool.shared().stripes.iter().map(|stripe| stripe.lock().live).sum();
+    assert_eq!(live, 0);
+    let chunks = pool.shared().chunks.lock();
+    assert!(chunks.is_wholly_free() && chunks.runs == 0);
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    Allocate(usize),
+    Array(usize),
+    Free(usize),
+    FreeArray(usize),
+    FreeMany(usize),
+}
+
+fn size() -> impl Strategy<Value = usize> {
+    prop_oneof![4 => 1usize..300, 2 => 1usize..9000, 1 => 8100usize..8200, 1 => 1usize..100_000]
+}
+
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    let action = prop_oneof![
+        8 => size().prop_map(Action::Allocate),
+        1 => prop_oneof![1usize..200_000, 1usize..5_000_000].prop_map(Action::Array),
+        5 => any::<usize>().prop_map(Action::Free),
+        1 => any::<usize>().prop_map(Action::FreeArray),
+        1 => (0usize..40).prop_map(Action::FreeMany),
+    ];
+    prop::collection::vec(action, 1..400)
+}
+
+fn insert(taken: &mut BTreeMap<usize, usize>, start: NonNull<u8>, len: usize) {
+    let start = start.addr().get();
+    if let Some((&before, &len)) = taken.range(..=start).next_back() {
+        assert!(before + len <= start, "overlaps what is before");
+    }
+    if let Some((&next, _)) = taken.range(start..).next() {
+        assert!(start + len <= next, "overlaps what is behind");
+    }
+    taken.insert(start, len);
+}
+
+fn check_array(array: &Zeroed, expected: u8) {
+    // SAFETY: the memory is so long, initialised, and ours.
+    let content = unsafe { std::slice::from_raw_parts(array.start().as_ptr(), array.len()) };
+    assert!(content.iter().step_by(61).all(|&byte| byte == expected));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn agrees_with_a_model(actions in actions()) {
+        let pool = Pool::new();
+        let mut taken = BTreeMap::new();
+        let mut blocks: Vec<Filled> = Vec::new();
+        let mut arrays: Vec<Zeroed> = Vec::new();
+        for (seed, action) in (0..).map(|n: u32| n as u8 | 1).zip(actions) {
+            match action {
+                Action::Allocate(size) => {
+                    let block = Filled::new(&pool, size, seed);
+                    insert(&mut taken, block.block, size);
+                    blocks.push(block);
+                }
+                Action::Array(len) => {
+                    let array = Zeroed::new(&pool, len).unwrap();
+                    assert!(array.start().addr().get().is_multiple_of(64) && array.len() == len);
+                    insert(&mut taken, array.start(), len);
+                    check_array(&array, 0);
+                    // SAFETY: the memory is so long, and ours.
+                    unsafe { array.start().write_bytes(0xaa, len) };
+                    arrays.push(array);
+                }
+                Action::Free(at) if !blocks.is_empty() => {
+                    let block = blocks.swap_remove(at % blocks.len());
+                    taken.remove(&block.block.addr().get());
+                    block.free();
+                }
+                Action::FreeArray(at) if !arrays.is_empty() => {
+                    let array = arrays.swap_remove(at % arrays.len());
+                    taken.remove(&array.start().addr().get());
+                    check_array(&array, 0xaa);
+                }
+                Action::FreeMany(count) => {
+                    let some = blocks.split_off(blocks.len().saturating_sub(count));
+                    some.iter().for_each(|block| _ = taken.remove(&block.block.addr().get()));
+                    Filled::free_all(some);
+                }
+                Action::Free(_) | Action::FreeArray(_) => {}
+            }
+        }
+        check(&pool);
+        arrays.iter().for_each(|array| check_array(array, 0xaa));
+        drop(arrays);
+        blocks.into_iter().for_each(Filled::free);
+        assert_wholly_free(&pool);
+    }
+}
+
+#[test]
+fn threads_free_what_others_allocated() {
+    const THREADS: usize = 4;
+    const ROUNDS: usize = 40_000;
+    let pool = Pool::new();
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| mpsc::channel::<Filled>()).unzip();
+    std::thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for (index, receiver) in receivers.into_iter().enumerate() {
+            let to = senders[(index + 1) % THREADS].clone();
+            let pool = &pool;
+            threads.push(scope.spawn(move || {
+                let mut random = index as u64 + 1;
+                let mut kept = Vec::new();
+                for round in 0..ROUNDS {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let size = 1 + (random >> 33) as usize % [40, 200, 3000][round % 3];
+                    let block = Filled::new(pool, size, (random >> 56) as u8);
+                    if random & 1 << 40 == 0 {
+                        kept.push(block);
+                    } else if to.send(block).is_err() {
+                        unreachable!("the receiver waits for everything");
+                    }
+                    if kept.len() > 500 {
+                        Filled::free_all(kept.split_off(kept.len() / 3));
+                    }
+                    receiver.try_iter().take(2).for_each(Filled::free);
+                }
+                drop(to);
+                kept.into_iter().for_each(Filled::free);
+                receiver
+            }));
+        }
+        drop(senders);
+        let receivers: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        receivers.into_iter().for_each(|receiver| receiver.into_iter().for_each(Filled::free));
+    });
+    assert_wholly_free(&pool);
+}
+
+#[test]
+fn what_other_threads_freed_is_used_again() {
+    const BLOCKS: usize = 50_000;
+    let pool = Pool::new();
+    let mut blocks: Vec<Filled> = (0..BLOCKS).map(|_| Filled::new(&pool, 100, 1)).collect();
+    // Every other block, so that no slab is wholly free.
+    let mut kept = Vec::new();
+    while let Some(block) = blocks.pop() {
+        kept.push(block);
+        blocks.pop().unwrap().free();
+    }
+    let units = || pool.shared().chunks.lock().units_in_use();
+    let before = units();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let more: Vec<Filled> = (0..BLOCKS / 20).map(|_| Filled::new(&pool, 100, 2)).collect();
+                check(&pool);
+                more.into_iter().for_each(Filled::free);
+            });
+        }
+    });
+    assert_eq!(units(), before);
+    kept.into_iter().for_each(Filled::free);
+    assert_wholly_free(&pool);
+}
+
+#[test]
+fn memory_is_given_back_when_sizes_change() {
+    const BLOCKS: usize = 60_000;
+    let pool = Pool::new();
+    let mut random = 1u64;
+    let mut next = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % below
+    };
+    let mut blocks: Vec<Filled> = (0..BLOCKS).map(|_| Filled::new(&pool, 128, 1)).collect();
+    for round in 0..6u8 {
+        for at in (0..BLOCKS).map(|at| at * 7919 % BLOCKS) {
+            let size = if round % 2 == 0 { 78 + next(101) } else { 60 + 20 * usize::from(round) };
+            std::mem::replace(&mut blocks[at], Filled::new(&pool, size, round)).free();
+        }
+    }
+    check(&pool);
+    let live: usize = blocks.iter().map(|block| block.size.next_multiple_of(8)).sum();
+    pool.stop_helper();
+    let (mapped, used) = (pool.mapped_bytes(), pool.shared().chunks.lock().units_in_use() * UNIT);
+    assert!(used < live * 5 / 4, "{used} bytes of slabs for {live}, {mapped} mapped");
+    blocks.into_iter().for_each(Filled::free);
+    assert_wholly_free(&pool);
+}
+
+#[test]
+fn a_large_pool_gives_chunks_back() {
+    let pool = Pool::new();
+    let blocks: Vec<Filled> = (0..400_000).map(|_| Filled::new(&pool, 120, 1)).collect();
+    assert!(pool.mapped_bytes() > 48_000_000);
+    blocks.into_iter().for_each(Filled::free);
+    assert_wholly_free(&pool);
+    // The helper takes its time.
+    let mut patience = 200;
+    while pool.mapped_bytes() > 2 * map::CHUNK {
+        patience -= 1;
+        assert!(patience > 0, "{} bytes stay mapped", pool.mapped_bytes());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_block_outlives_its_pool() {
+    let pool = Pool::new();
+    let blocks: Vec<Filled> = (0..1000).map(|n| Filled::new(&pool, 50, n as u8)).collect();
+    let array = Zeroed::new(&pool, UNIT).unwrap();
+    drop(pool);
+    // The memory is never given back; so there is nothing to see but that it is still there.
+    check_array(&array, 0);
+    blocks.into_iter().for_each(Filled::free);
+}
+
+#[test]
+fn one_who_cannot_start_a_thread_maps_chunks_himself() {
+    let pool = Pool::new();
+    pool.stop_helper();
+    let blocks: Vec<Filled> = (0..100_000).map(|_| Filled::new(&pool, 120, 1)).collect();
+    blocks.into_iter().for_each(Filled::free);
+    assert_wholly_free(&pool);
+    assert!(pool.mapped_bytes() <= 2 * map::CHUNK, "{} bytes stay mapped", pool.mapped_bytes());
+}
+
+#[test]
+fn threads_come_and_go_while_the_helper_runs() {
+    let pool = Pool::new();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let array = Zeroed::new(&pool, 400_000).unwrap();
+                check_array(&array, 0);
+                // SAFETY: the memory is so long, and ours.
+                unsafe { array.start().write_bytes(1, array.len()) };
+            }
+        });
+        for _ in 0..3 {
+            let blocks: Vec<Filled> = (0..CLASSES * 500).map(|n| Filled::new(&pool, 1 + n * 7 % 700, 3)).collect();
+            check(&pool);
+            blocks.into_iter().for_each(Filled::free);
+        }
+        done.swap(true, Ordering::Relaxed);
+    });
+    assert_wholly_free(&pool);
+}
