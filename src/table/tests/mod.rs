@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod readers;
+
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
 fn put(table: &Table, key: &[u8], value: &[u8], lsn: Lsn) -> bool {
