@@ -161,8 +161,11 @@ static void test_a_forked_child(void)
     open_filled();
     pid_t child = fork();
     CHECK_SYS(child >= 0);
-    if (child == 0)
-        _exit(kv_get_many(store, &one, 1) == KV_FORKED ? 0 : 1);
+    if (child == 0) {
+        CHECK_CODE(kv_get_many(store, &one, 1), KV_FORKED);
+        /* Another program in its place: so valgrind does not complain about the memory, which is the parent's to free. */
+        execlp("true", "true", (char *)NULL);
+    }
     CHECK_SYS(waitpid(child, &status, 0) == child);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     close_and_remove();
