@@ -189,13 +189,22 @@ impl Chunks {
         Some(at)
     }
 
+    /// Entries of the table, with and without a chunk.
+    pub fn table_len(&self) -> usize {
+        self.table.len()
+    }
+
     /// Takes the last of the wholly free chunks out of the table.
     fn remove_spare(&mut self) -> Option<NonNull<u8>> {
         let chunk = self.table.iter_mut().rev().find(|chunk| chunk.free == ALL)?;
         (chunk.free, chunk.zero) = (0, 0);
         self.mapped -= 1;
         self.spare -= 1;
-        chunk.start.take()
+        let start = chunk.start.take();
+        while self.table.last().is_some_and(|last| last.start.is_none()) {
+            self.table.pop();
+        }
+        start
     }
 
     /// Whether it is time to start the helper.

@@ -41,6 +41,7 @@ mod tests;
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use self::chunks::{Chunks, Run, Starts};
 use self::slab::Slab;
@@ -77,6 +78,8 @@ unsafe impl Sync for Pool {}
 pub struct Shared {
     stripes: [Mutex<Stripe>; STRIPES],
     chunks: Mutex<Chunks>,
+    /// How many entries the table of chunks has.
+    table_len: AtomicUsize,
     redzone: usize,
 }
 
@@ -92,6 +95,7 @@ impl Pool {
         let shared = Shared {
             stripes: std::array::from_fn(|_| Mutex::new(Stripe::new())),
             chunks: Mutex::new(Chunks::new()),
+            table_len: AtomicUsize::new(1),
             redzone: if valgrind::is_running() { REDZONE } else { 0 },
         };
         Pool { shared: NonNull::from(Box::leak(Box::new(shared))), helper: Mutex::new(None) }
@@ -119,7 +123,7 @@ impl Pool {
         let slab = shared.take_over(class, index).or_else(|| self.new_slab(class, index))?;
         stripe = shared.lock(index);
         // SAFETY: the slab is of this stripe and in no list: it was taken over for it, or made.
-        unsafe { stripe.list(slab) };
+        unsafe { stripe.list(shared, slab) };
         stripe.pop(class, size)
     }
 
@@ -133,6 +137,7 @@ impl Pool {
     fn take(&self, order: usize) -> Option<Run> {
         let mut chunks = self.shared().chunks.lock();
         let run = chunks.take(order);
+        self.shared().note_table_len(&chunks);
         chunks.wake_helper_if_needed();
         if chunks.wants_helper() {
             drop(chunks);
@@ -160,7 +165,7 @@ pub unsafe fn free(block: NonNull<u8>, size: usize) {
     }
     // SAFETY: the block is in use, so its slab exists, and what the slab belongs to. The stripe is locked.
     unsafe {
-        let slab = Slab::of(block);
+        let slab = Slab::of(block).as_ref();
         let shared = slab.shared().as_ref();
         shared.lock_stripe_of(slab).push(shared, block);
     }
@@ -182,7 +187,7 @@ pub unsafe fn free_many(blocks: &mut [(NonNull<u8>, usize)]) {
         // SAFETY: blocks not freed yet are in use, so their slabs exist, and what those belong to. The stripe is locked,
         // and only its blocks are freed; they are put behind the others, and not looked at again.
         let others = unsafe {
-            let slab = Slab::of(first);
+            let slab = Slab::of(first).as_ref();
             let shared = slab.shared();
             let mut stripe = shared.as_ref().lock_stripe_of(slab);
             let index = slab.stripe();
@@ -190,7 +195,7 @@ pub unsafe fn free_many(blocks: &mut [(NonNull<u8>, usize)]) {
             for at in 0..left.len() {
                 let (block, size) = left[at];
                 let is_here = size <= MAX_SMALL && {
-                    let slab = Slab::of(block);
+                    let slab = Slab::of(block).as_ref();
                     slab.shared() == shared && slab.stripe() == index
                 };
                 if is_here {
@@ -246,9 +251,23 @@ impl Shared {
         (1..STRIPES).find_map(|distance| self.lock((index + distance) % STRIPES).take_second(class, index))
     }
 
+    /// In which of so many parts of the table a chunk is, about.
+    fn part_of(&self, chunk: u32, parts: usize) -> usize {
+        (chunk as usize * parts / self.table_len.load(Ordering::Relaxed)).min(parts - 1)
+    }
+
+    fn note_table_len(&self, chunks: &Chunks) {
+        let len = chunks.table_len().max(1);
+        if self.table_len.load(Ordering::Relaxed) != len {
+            // By a swap: helgrind takes a store beside a load for a race.
+            self.table_len.swap(len, Ordering::Relaxed);
+        }
+    }
+
     fn give_back(&self, start: NonNull<u8>, chunk: u32, order: usize) {
         let mut chunks = self.chunks.lock();
         chunks.give_back(start, chunk, order);
+        self.note_table_len(&chunks);
         chunks.wake_helper_if_needed();
     }
 }

@@ -36,6 +36,8 @@ pub struct State {
     pub used: u32,
     class: u8,
     pub place: Place,
+    /// Which of the stripe's lists it is in.
+    pub part: u8,
     /// The neighbours in a list of the stripe.
     pub next: Option<NonNull<Slab>>,
     pub previous: Option<NonNull<Slab>>,
@@ -75,6 +77,7 @@ impl Slab {
             used: 0,
             class: class as u8,
             place: Place::Moving,
+            part: 0,
             next: None,
             previous: None,
         };
@@ -84,14 +87,14 @@ impl Slab {
         slab
     }
 
-    /// The slab that a block lies in.
+    /// The slab that a block lies in. It exists as long as the block is in use.
     ///
     /// # Safety
     /// `block` came from [`State::pop`] and was not freed since.
-    pub unsafe fn of<'a>(block: NonNull<u8>) -> &'a Slab {
+    pub unsafe fn of(block: NonNull<u8>) -> NonNull<Slab> {
         let start = block.as_ptr().map_addr(|address| address & !(UNIT - 1)).cast::<Slab>();
-        // SAFETY: blocks lie behind the header of their slab, within 64 KiB; a slab with a block in use stays.
-        unsafe { &*start }
+        // SAFETY: blocks lie behind the header of their slab, within 64 KiB.
+        unsafe { NonNull::new_unchecked(start) }
     }
 
     /// Whose the slab is.

@@ -1,9 +1,12 @@
 //! The slabs of a stripe, by the size of their blocks.
 //!
-//! A list holds the slabs that have free blocks, and blocks are taken from the first. A full slab is in no list; when
-//! one of its blocks is freed it goes to the front. So the slabs that are being filled stay the same few, however the
-//! blocks that are freed are spread, and those that are not being filled become wholly free in time: that is what keeps
-//! a store small whose values change their sizes.
+//! Lists hold the slabs that have free blocks. A full slab is in no list; when one of its blocks is freed it goes to the
+//! front of one. A slab that is wholly free is given back.
+//!
+//! A store's values change their sizes, and then most slabs of a size should become wholly free, and their chunks with
+//! them. They only do if what is still allocated of that size does not go into all of them. So there is a list for each
+//! sixteenth of the pool, by the place of the chunk in the table, and blocks are taken from the first list that is not
+//! empty: towards the end of the table everything falls free.
 
 use std::ptr::NonNull;
 
@@ -14,11 +17,35 @@ use super::class::{UNIT, block_size};
 use super::slab::{Place, Slab};
 use crate::sys::valgrind;
 
+/// How many parts of the pool have lists of their own.
+const PARTS: usize = 16;
+
 /// What the lock of a stripe guards.
 pub struct Stripe {
-    lists: [Option<NonNull<Slab>>; CLASSES],
+    classes: [Lists; CLASSES],
     /// Blocks allocated less blocks freed under this lock. Of use only summed over all stripes, as slabs change theirs.
     pub live: isize,
+}
+
+/// The slabs of a class that have free blocks.
+struct Lists {
+    /// A bit for each list.
+    not_empty: u16,
+    first: [Option<NonNull<Slab>>; PARTS],
+}
+
+const _: () = assert!(PARTS == u16::BITS as usize);
+
+impl Lists {
+    /// The slab to take blocks from.
+    fn best(&self) -> Option<NonNull<Slab>> {
+        *self.first.get(self.not_empty.trailing_zeros() as usize)?
+    }
+
+    fn set_first(&mut self, part: usize, slab: Option<NonNull<Slab>>) {
+        self.first[part] = slab;
+        self.not_empty = self.not_empty & !(1 << part) | u16::from(slab.is_some()) << part;
+    }
 }
 
 // SAFETY: the slabs are reached under the lock of the stripe only.
@@ -26,13 +53,13 @@ unsafe impl Send for Stripe {}
 
 impl Stripe {
     pub const fn new() -> Stripe {
-        Stripe { lists: [None; CLASSES], live: 0 }
+        Stripe { classes: [const { Lists { not_empty: 0, first: [None; PARTS] } }; CLASSES], live: 0 }
     }
 
     /// A block of a class for `size` bytes, if a slab here has one.
     pub fn pop(&mut self, class: usize, size: usize) -> Option<NonNull<u8>> {
-        let first = self.lists[class]?;
-        // SAFETY: a slab in the list exists; its state is guarded by the lock of the stripe, which is `self`.
+        let first = self.classes[class].best()?;
+        // SAFETY: a slab in a list exists; its state is guarded by the lock of the stripe, which is `self`.
         let block = unsafe {
             let state = first.as_ref().state();
             let block = state.pop(first);
@@ -58,37 +85,40 @@ impl Stripe {
         // SAFETY: the block is one in use, by the caller's word; so its slab exists, and this stripe guards its state.
         unsafe {
             let slab = Slab::of(block);
-            let state = slab.state();
+            let state = slab.as_ref().state();
             state.push(block);
             match state.place {
                 // Whoever moves it will list it.
                 Place::Moving => {}
-                Place::Listed if state.used == 0 => {
-                    self.unlink(slab.into());
-                    shared.give_back(NonNull::from(slab).cast(), slab.chunk(), 0);
-                }
-                Place::Full if state.used == 0 => {
-                    shared.give_back(NonNull::from(slab).cast(), slab.chunk(), 0);
+                place if state.used == 0 => {
+                    let chunk = slab.as_ref().chunk();
+                    if place == Place::Listed {
+                        self.unlink(slab);
+                    }
+                    shared.give_back(slab.cast(), chunk, 0);
                 }
                 Place::Listed => {}
-                Place::Full => self.list(slab.into()),
+                Place::Full => self.list(shared, slab),
             }
         }
     }
 
-    /// Puts a slab that is in no list, and not full, to the front of its list.
+    /// Puts a slab that is in no list, and not full, to the front of one.
     ///
     /// # Safety
     /// The slab is of this stripe, and exists.
-    pub unsafe fn list(&mut self, slab: NonNull<Slab>) {
+    pub unsafe fn list(&mut self, shared: &Shared, slab: NonNull<Slab>) {
         // SAFETY: this stripe guards the states of the slab and of those in its lists.
         unsafe {
+            let part = shared.part_of(slab.as_ref().chunk(), PARTS);
             let state = slab.as_ref().state();
-            let list = &mut self.lists[state.class()];
-            (state.place, state.previous, state.next) = (Place::Listed, None, *list);
-            if let Some(next) = list.replace(slab) {
+            let lists = &mut self.classes[state.class()];
+            let next = lists.first[part];
+            (state.place, state.part, state.previous, state.next) = (Place::Listed, part as u8, None, next);
+            if let Some(next) = next {
                 next.as_ref().state().previous = Some(slab);
             }
+            lists.set_first(part, Some(slab));
         }
     }
 
@@ -99,13 +129,13 @@ impl Stripe {
     unsafe fn unlink(&mut self, slab: NonNull<Slab>) {
         // SAFETY: this stripe guards the states of the slab and of those in its lists; all three are different slabs.
         unsafe {
-            let (class, next, previous) = {
+            let (class, part, next, previous) = {
                 let state = slab.as_ref().state();
-                (state.class(), state.next, state.previous)
+                (state.class(), usize::from(state.part), state.next, state.previous)
             };
             match previous {
                 Some(previous) => previous.as_ref().state().next = next,
-                None => self.lists[class] = next,
+                None => self.classes[class].set_first(part, next),
             }
             if let Some(next) = next {
                 next.as_ref().state().previous = previous;
@@ -113,13 +143,18 @@ impl Stripe {
         }
     }
 
-    /// Takes the second slab of a list, if there is one, to give it to another stripe. The first is likely to be needed
-    /// here again.
+    /// Takes a slab with free blocks out, to give it to another stripe: not the first of all, which is likely to be
+    /// needed here again.
     pub fn take_second(&mut self, class: usize, new_stripe: usize) -> Option<NonNull<Slab>> {
-        let first = self.lists[class]?;
-        // SAFETY: slabs in the list exist, and this stripe guards their states. Afterwards the other stripe does.
+        let lists = &self.classes[class];
+        let first = lists.best()?;
+        let other_part = lists.not_empty & (lists.not_empty - 1);
+        // SAFETY: slabs in a list exist, and this stripe guards their states. Afterwards the other stripe does.
         unsafe {
-            let second = first.as_ref().state().next?;
+            let second = match first.as_ref().state().next {
+                Some(second) => second,
+                None => (*lists.first.get(other_part.trailing_zeros() as usize)?)?,
+            };
             self.unlink(second);
             second.as_ref().state().place = Place::Moving;
             second.as_ref().set_stripe(new_stripe);
@@ -130,12 +165,15 @@ impl Stripe {
     /// Panics unless the lists are what they should be. For tests.
     #[cfg(test)]
     pub fn check(&self, index: usize) {
-        for (class, list) in self.lists.iter().enumerate() {
-            let (mut at, mut before) = (*list, None);
+        for (class, part) in (0..CLASSES).flat_map(|class| (0..PARTS).map(move |part| (class, part))) {
+            let lists = &self.classes[class];
+            let (mut at, mut before) = (lists.first[part], None);
+            assert_eq!(at.is_some(), lists.not_empty & 1 << part != 0);
             while let Some(slab) = at {
                 // SAFETY: slabs in the list exist, and this stripe guards their states.
                 let (state, stripe) = unsafe { (slab.as_ref().state(), slab.as_ref().stripe()) };
-                assert_eq!((state.class(), state.place, stripe), (class, Place::Listed, index));
+                assert_eq!((state.class(), usize::from(state.part), state.place), (class, part, Place::Listed));
+                assert_eq!(stripe, index);
                 assert_eq!(state.previous, before);
                 assert!(!state.is_full() && state.used > 0 && state.used as usize * block_size(class) < UNIT);
                 (before, at) = (at, state.next);
