@@ -105,7 +105,7 @@ mod tests {
         }
     }
 
-    /// Parts, homes and tags are taken from different bits: in each of them a flipped bit of the key must flip about half
+    /// Shards, homes and tags are taken from different bits: in each of them a flipped bit of the key must flip about half
     /// of the bits.
     #[test]
     fn a_flipped_bit_of_the_key_flips_half_of_the_hash() {

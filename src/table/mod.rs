@@ -1,8 +1,8 @@
-//! The hash table that serves reads: open addressing, in parts, with snapshots. It never does I/O.
+//! The hash table that serves reads: open addressing, in shards, with snapshots. It never does I/O.
 //!
-//! Each of the 256 parts, chosen by the low bits of a key's hash, is changed under a lock of its own. Lookups take no
-//! lock ([`part`] says how they get by without), so reads scale with the threads, and wait for no writer but one that
-//! is moving keys of the same part, or applying a batch. Keys are hashed under a random seed ([`hash`]).
+//! Each of the 256 shards, chosen by the low bits of a key's hash, is changed under a lock of its own. Lookups take no
+//! lock ([`shard`] says how they get by without), so reads scale with the threads, and wait for no writer but one that
+//! is moving keys of the same shard, or applying a batch. Keys are hashed under a random seed ([`hash`]).
 //!
 //! In an open store only one thread at a time changes the table, the leader of a group commit; recovery may use several.
 //! Readers and snapshots come from any thread.
@@ -15,7 +15,7 @@
 //! later, when no reader can be looking at it any more ([`epoch`](crate::sys::epoch)).
 
 mod hash;
-mod part;
+mod shard;
 mod slots;
 mod snapshot;
 
@@ -29,12 +29,12 @@ use crate::sys::epoch::{Domain, Pin};
 use crate::sys::memory::Pool;
 use crate::sys::slot::{Garbage, SlotArray};
 use hash::Hasher;
-pub use part::is_expired;
-use part::{Context, Locked, Part};
+pub use shard::is_expired;
+use shard::{Context, Locked, Shard};
 pub use snapshot::{Cursor, Snapshot};
 
-/// How many parts there are.
-const PARTS: usize = 256;
+/// How many shards there are.
+const SHARDS: usize = 256;
 /// How many lookups are overlapped.
 const LOOKUPS_AT_ONCE: usize = 32;
 
@@ -42,7 +42,7 @@ const LOOKUPS_AT_ONCE: usize = 32;
 pub struct Table {
     pool: Arc<Pool>,
     hasher: Hasher,
-    parts: Box<[Part]>,
+    shards: Box<[Shard]>,
     domain: Domain<Garbage>,
 }
 
@@ -75,15 +75,15 @@ impl Change {
         self.block.as_ref().expect("the change is not applied yet")
     }
 
-    fn apply(&mut self, part: &mut Locked<'_>, lsn: Lsn) -> Result<()> {
+    fn apply(&mut self, shard: &mut Locked<'_>, lsn: Lsn) -> Result<()> {
         if self.op == Op::Delete {
-            self.found = part.delete(self.hash, self.block().key(), lsn);
+            self.found = shard.delete(self.hash, self.block().key(), lsn);
         } else {
             let mut block = self.block.take().expect("a change is applied once");
             block.set_lsn(lsn);
-            self.found = part.put(self.hash, block)?;
+            self.found = shard.put(self.hash, block)?;
         }
-        self.garbage = part.take_garbage();
+        self.garbage = shard.take_garbage();
         Ok(())
     }
 }
@@ -108,8 +108,8 @@ pub struct Usage {
 impl Table {
     /// An empty table.
     pub fn new(seed: [u64; 2]) -> Table {
-        let parts = std::iter::repeat_with(Part::default).take(PARTS).collect();
-        Table { pool: Arc::new(Pool::new()), hasher: Hasher::new(seed), parts, domain: Domain::default() }
+        let shards = std::iter::repeat_with(Shard::default).take(SHARDS).collect();
+        Table { pool: Arc::new(Pool::new()), hasher: Hasher::new(seed), shards, domain: Domain::default() }
     }
 
     /// The memory for its blocks.
@@ -128,14 +128,14 @@ impl Table {
     pub fn get<R>(&self, key: &[u8], found: impl FnOnce(&Block) -> R) -> Option<R> {
         let pin = self.domain.pin(1);
         let hash = self.hasher.hash(key);
-        self.part(hash).find(&pin, hash, key).map(|block| found(&block))
+        self.shard(hash).find(&pin, hash, key).map(|block| found(&block))
     }
 
     /// As [`get`](Self::get), for the store's own use: not counted.
     pub fn peek<R>(&self, key: &[u8], found: impl FnOnce(&Block) -> R) -> Option<R> {
         let pin = self.domain.pin(0);
         let hash = self.hasher.hash(key);
-        self.part(hash).find(&pin, hash, key).map(|block| found(&block))
+        self.shard(hash).find(&pin, hash, key).map(|block| found(&block))
     }
 
     /// Looks many keys up, each as [`get`](Self::get) does, and calls `found` for each of them in order. The cache fetches
@@ -151,13 +151,13 @@ impl Table {
             let pin = self.domain.pin(lookups.len() as u64);
             for (lookup, hash) in lookups.iter().zip(&mut hashes) {
                 *hash = self.hasher.hash(key(lookup));
-                self.part(*hash).prefetch_slot(&pin, *hash);
+                self.shard(*hash).prefetch_slot(&pin, *hash);
             }
             for &hash in &hashes[..lookups.len()] {
-                self.part(hash).prefetch_block(&pin, hash);
+                self.shard(hash).prefetch_block(&pin, hash);
             }
             for (lookup, &hash) in lookups.iter_mut().zip(&hashes) {
-                let block = self.part(hash).find(&pin, hash, key(lookup));
+                let block = self.shard(hash).find(&pin, hash, key(lookup));
                 found(lookup, block.as_deref());
             }
         }
@@ -166,27 +166,27 @@ impl Table {
     /// Applies one change.
     pub fn apply(&self, change: &mut Change, lsn: Lsn, now: impl FnOnce() -> u64) -> Result<()> {
         let pin = self.domain.pin(0);
-        let mut part = self.lock(self.part(change.hash), &pin);
-        if part.has_expiring() {
-            part.sweep(now(), lsn);
+        let mut shard = self.lock(self.shard(change.hash), &pin);
+        if shard.has_expiring() {
+            shard.sweep(now(), lsn);
         }
-        change.apply(&mut part, lsn)
+        change.apply(&mut shard, lsn)
     }
 
     /// Applies the changes of a batch, with LSNs from `first_lsn` on, so that no reader sees some of them and then,
-    /// looking at another key, not the others: all their parts are locked, in order, and their readers held, before the
+    /// looking at another key, not the others: all their shards are locked, in order, and their readers held, before the
     /// first is changed.
     pub fn apply_batch(&self, changes: &mut [Change], first_lsn: Lsn, now: impl FnOnce() -> u64) -> Result<()> {
         let pin = self.domain.pin(0);
-        let mut involved = [false; PARTS];
+        let mut involved = [false; SHARDS];
         changes.iter().for_each(|change| involved[index(change.hash)] = true);
-        let lock = |(part, &involved)| if involved { Some(self.lock(part, &pin)) } else { None };
-        let mut locked: Vec<Option<Locked<'_>>> = self.parts.iter().zip(&involved).map(lock).collect();
+        let lock = |(shard, &involved)| if involved { Some(self.lock(shard, &pin)) } else { None };
+        let mut locked: Vec<Option<Locked<'_>>> = self.shards.iter().zip(&involved).map(lock).collect();
         locked.iter_mut().flatten().for_each(Locked::hold_readers);
-        let mut expiring = locked.iter_mut().flatten().filter(|part| part.has_expiring()).peekable();
+        let mut expiring = locked.iter_mut().flatten().filter(|shard| shard.has_expiring()).peekable();
         if expiring.peek().is_some() {
             let now = now();
-            expiring.for_each(|part| part.sweep(now, first_lsn));
+            expiring.for_each(|shard| shard.sweep(now, first_lsn));
         }
         for (change, lsn) in changes.iter_mut().zip(first_lsn..) {
             change.apply(locked[index(change.hash)].as_mut().expect("locked above"), lsn)?;
@@ -200,14 +200,14 @@ impl Table {
         Snapshot::new(self, lsn)
     }
 
-    /// How much there is; each part is looked at for itself.
+    /// How much there is; each shard is looked at for itself.
     pub fn usage(&self) -> Usage {
         let pin = self.domain.pin(0);
         let mut usage = Usage { gets: self.domain.lookups(), ..Usage::default() };
-        for part in &self.parts {
-            let part = self.lock(part, &pin);
-            usage.keys += part.keys() as u64;
-            usage.value_bytes += part.value_bytes();
+        for shard in &self.shards {
+            let shard = self.lock(shard, &pin);
+            usage.keys += shard.keys() as u64;
+            usage.value_bytes += shard.value_bytes();
         }
         usage
     }
@@ -216,18 +216,18 @@ impl Table {
     /// and the counters are right. For tests.
     pub fn check_invariants(&self) {
         let pin = self.domain.pin(0);
-        for (at, part) in self.parts.iter().enumerate() {
-            self.lock(part, &pin).check_invariants(|hash| index(hash) == at);
+        for (at, shard) in self.shards.iter().enumerate() {
+            self.lock(shard, &pin).check_invariants(|hash| index(hash) == at);
         }
     }
 
-    fn lock<'a>(&'a self, part: &'a Part, pin: &'a Pin<'a>) -> Locked<'a> {
-        part.lock(pin, Context { pool: &self.pool, hasher: &self.hasher, domain: &self.domain })
+    fn lock<'a>(&'a self, shard: &'a Shard, pin: &'a Pin<'a>) -> Locked<'a> {
+        shard.lock(pin, Context { pool: &self.pool, hasher: &self.hasher, domain: &self.domain })
     }
 
     #[inline]
-    fn part(&self, hash: u64) -> &Part {
-        &self.parts[index(hash)]
+    fn shard(&self, hash: u64) -> &Shard {
+        &self.shards[index(hash)]
     }
 }
 
@@ -236,16 +236,16 @@ impl Drop for Table {
     fn drop(&mut self) {
         drop(mem::take(&mut self.domain));
         let mut arrays = Vec::new();
-        if arrays.try_reserve_exact(2 * PARTS).is_err() {
+        if arrays.try_reserve_exact(2 * SHARDS).is_err() {
             return;
         }
-        arrays.extend(mem::take(&mut self.parts).into_iter().flat_map(Part::into_arrays));
+        arrays.extend(mem::take(&mut self.shards).into_iter().flat_map(Shard::into_arrays));
         SlotArray::drop_all(arrays, &mut self.pool);
     }
 }
 
 fn index(hash: u64) -> usize {
-    hash as usize % PARTS
+    hash as usize % SHARDS
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //!
 //! One thread at a time changes an array. Others may search it meanwhile: what they find was there at that moment, but
 //! they can miss a key that is being moved, so that not finding one means something only if nothing moved
-//! ([`Part::find`](super::part::Part::find)).
+//! ([`Shard::find`](super::shard::Shard::find)).
 
 use std::ops::RangeInclusive;
 

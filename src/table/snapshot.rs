@@ -1,11 +1,11 @@
 //! The table as it was at one moment.
 
-use super::{PARTS, Table};
+use super::{SHARDS, Table};
 use crate::error::Result;
 use crate::format::Lsn;
 use crate::sys::block::Block;
 
-/// How many slots are visited under one hold of a part's lock; writers of the part wait that long.
+/// How many slots are visited under one hold of a shard's lock; writers of the shard wait that long.
 const SLOTS_PER_HOLD: usize = 128;
 
 /// The table as it was when the record of an LSN had been applied, and no later one. Writers go on; what they replace
@@ -13,22 +13,22 @@ const SLOTS_PER_HOLD: usize = 128;
 pub struct Snapshot<'t> {
     table: &'t Table,
     lsn: Lsn,
-    /// The first part that still keeps old versions for this snapshot.
+    /// The first shard that still keeps old versions for this snapshot.
     first_held: usize,
 }
 
 /// How far a walk has come.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor {
-    part: usize,
-    /// The first hash of the part not visited yet.
+    shard: usize,
+    /// The first hash of the shard not visited yet.
     hash: u64,
 }
 
 impl<'t> Snapshot<'t> {
     pub(super) fn new(table: &'t Table, lsn: Lsn) -> Snapshot<'t> {
         let pin = table.domain.pin(0);
-        table.parts.iter().for_each(|part| table.lock(part, &pin).add_snapshot(lsn));
+        table.shards.iter().for_each(|shard| table.lock(shard, &pin).add_snapshot(lsn));
         Snapshot { table, lsn, first_held: 0 }
     }
 
@@ -41,17 +41,17 @@ impl<'t> Snapshot<'t> {
     /// when there are none left. Each block of the snapshot is visited once, in no particular order; after an error of
     /// `visit`, which is returned, none is.
     pub fn visit_some(&self, cursor: &mut Cursor, mut visit: impl FnMut(&Block) -> Result<()>) -> Result<bool> {
-        let Some(part) = self.table.parts.get(cursor.part) else {
+        let Some(shard) = self.table.shards.get(cursor.shard) else {
             return Ok(false);
         };
         let pin = self.table.domain.pin(0);
-        let part = self.table.lock(part, &pin);
-        let range = match part.keys() {
+        let shard = self.table.lock(shard, &pin);
+        let range = match shard.keys() {
             0 => cursor.hash..=u64::MAX,
-            _ => part.stretch(cursor.hash, SLOTS_PER_HOLD),
+            _ => shard.stretch(cursor.hash, SLOTS_PER_HOLD),
         };
         let mut visited = Ok(());
-        part.visit_at(self.lsn, &range, |block| {
+        shard.visit_at(self.lsn, &range, |block| {
             if visited.is_ok() {
                 visited = visit(block);
             }
@@ -59,7 +59,7 @@ impl<'t> Snapshot<'t> {
         visited?;
         match range.end().checked_add(1) {
             Some(next) => cursor.hash = next,
-            None => *cursor = Cursor { part: cursor.part + 1, hash: 0 },
+            None => *cursor = Cursor { shard: cursor.shard + 1, hash: 0 },
         }
         Ok(true)
     }
@@ -67,22 +67,22 @@ impl<'t> Snapshot<'t> {
     /// Calls `found` with the block that a key had at the moment of the snapshot.
     pub fn get<R>(&self, key: &[u8], found: impl FnOnce(&Block) -> R) -> Option<R> {
         let hash = self.table.hasher.hash(key);
-        let part = self.table.part(hash);
+        let shard = self.table.shard(hash);
         let pin = self.table.domain.pin(0);
-        if let Some(block) = part.find(&pin, hash, key)
+        if let Some(block) = shard.find(&pin, hash, key)
             && block.lsn() <= self.lsn
         {
             return Some(found(&block));
         }
-        self.table.lock(part, &pin).get_at(self.lsn, hash, key, found)
+        self.table.lock(shard, &pin).get_at(self.lsn, hash, key, found)
     }
 
-    /// Gives up the parts that a walk has left behind, so that they keep no old versions for it any more.
+    /// Gives up the shards that a walk has left behind, so that they keep no old versions for it any more.
     pub fn release_passed(&mut self, cursor: &Cursor) {
-        while self.first_held < cursor.part.min(PARTS) {
+        while self.first_held < cursor.shard.min(SHARDS) {
             let pin = self.table.domain.pin(0);
             // The lock is released at the end of the statement, before the old versions are freed.
-            let unseen = self.table.lock(&self.table.parts[self.first_held], &pin).remove_snapshot(self.lsn);
+            let unseen = self.table.lock(&self.table.shards[self.first_held], &pin).remove_snapshot(self.lsn);
             drop(pin);
             for version in unseen.into_values().flatten() {
                 let block = version.into_block();
@@ -96,6 +96,6 @@ impl<'t> Snapshot<'t> {
 
 impl Drop for Snapshot<'_> {
     fn drop(&mut self) {
-        self.release_passed(&Cursor { part: PARTS, hash: 0 });
+        self.release_passed(&Cursor { shard: SHARDS, hash: 0 });
     }
 }

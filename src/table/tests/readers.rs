@@ -51,7 +51,7 @@ fn a_key_that_stays_is_always_found_while_others_come_and_go() {
     };
     beside(read, || {
         let mut lsn = STAY;
-        // The parts grow, shrink, and move keys back into gaps all the time.
+        // The shards grow, shrink, and move keys back into gaps all the time.
         for round in 0..6 {
             let range = STAY..STAY + 5000 + round * 100;
             for key in range.clone() {

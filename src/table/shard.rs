@@ -1,4 +1,4 @@
-//! A part of the table, changed under a lock of its own and read without.
+//! A shard of the table, changed under a lock of its own and read without.
 //!
 //! # Growing without stopping the world
 //!
@@ -17,11 +17,11 @@
 //! - begins while it is odd, or
 //! - finds nothing and sees it changed
 //!
-//! looks again, under the lock. So a reader waits only for a writer of the same part that is in the middle of moving
+//! looks again, under the lock. So a reader waits only for a writer of the same shard that is in the middle of moving
 //! keys or of a batch. This is the sequence lock of Linux ("seqlock"), with an epoch for what it does not cover.
 //!
-//! That batches are seen whole: the versions of all parts of a batch are odd before the first of its keys is changed. A
-//! reader that has seen one of them changed finds the others' parts odd, or changed, too.
+//! That batches are seen whole: the versions of all shards of a batch are odd before the first of its keys is changed. A
+//! reader that has seen one of them changed finds the others' shards odd, or changed, too.
 //!
 //! # Snapshots
 //!
@@ -58,7 +58,7 @@ const SWEEP_SLOTS: usize = 4;
 /// What readers look at is in front, in one cache line.
 #[derive(Default)]
 #[repr(C, align(64))]
-pub struct Part {
+pub struct Shard {
     /// Odd while keys are being moved, or a batch is under way.
     version: AtomicU64,
     /// The older one is being emptied into the newest; it is not there when nothing grows.
@@ -104,7 +104,7 @@ impl OldVersion {
     }
 }
 
-impl Part {
+impl Shard {
     /// The block of a key.
     #[inline(always)]
     pub fn find<'p>(&self, pin: &'p Pin<'p>, hash: u64, key: &[u8]) -> Option<BlockRef<'p>> {
@@ -156,18 +156,18 @@ impl Part {
         self.slots(pin).prefetch_block(hash);
     }
 
-    /// The arrays, when nobody uses the part any more.
+    /// The arrays, when nobody uses the shard any more.
     pub fn into_arrays(self) -> impl Iterator<Item = SlotArray> {
         self.arrays.into_arrays()
     }
 
-    /// Locks the part, to change it or to walk through it.
+    /// Locks the shard, to change it or to walk through it.
     pub fn lock<'a>(&'a self, pin: &'a Pin<'a>, context: Context<'a>) -> Locked<'a> {
-        Locked { part: self, state: self.state.lock(), pin, context, is_unstable: false, garbage: Vec::new() }
+        Locked { shard: self, state: self.state.lock(), pin, context, is_unstable: false, garbage: Vec::new() }
     }
 }
 
-/// What a part needs of its table.
+/// What a shard needs of its table.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     pub pool: &'a Pool,
@@ -175,9 +175,9 @@ pub struct Context<'a> {
     pub domain: &'a Domain<Garbage>,
 }
 
-/// A part whose lock is held.
+/// A shard whose lock is held.
 pub struct Locked<'a> {
-    part: &'a Part,
+    shard: &'a Shard,
     state: MutexGuard<'a, State>,
     pin: &'a Pin<'a>,
     context: Context<'a>,
@@ -192,7 +192,7 @@ impl<'a> Locked<'a> {
     pub fn hold_readers(&mut self) {
         if !self.is_unstable {
             self.is_unstable = true;
-            self.part.version.fetch_add(1, Ordering::AcqRel);
+            self.shard.version.fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -202,11 +202,11 @@ impl<'a> Locked<'a> {
     }
 
     fn slots(&self) -> Slots<'a> {
-        self.part.slots(self.pin)
+        self.shard.slots(self.pin)
     }
 
     fn old(&self) -> Slots<'a> {
-        self.part.old(self.pin)
+        self.shard.old(self.pin)
     }
 
     pub fn keys(&self) -> usize {
@@ -276,7 +276,7 @@ impl<'a> Locked<'a> {
     }
 
     /// Looks at a few slots and drops what has expired. Called before the change of every record `lsn` while some key
-    /// can expire, so that the whole part is swept in time.
+    /// can expire, so that the whole shard is swept in time.
     pub fn sweep(&mut self, now: u64, lsn: Lsn) {
         for _ in 0..SWEEP_SLOTS.min(self.slots().capacity()) {
             self.state.sweep_at = (self.state.sweep_at + 1) & (self.slots().capacity() - 1);
@@ -337,7 +337,7 @@ impl<'a> Locked<'a> {
     fn replace_array(&mut self, array: SlotArray) {
         self.hold_readers();
         self.drop_old();
-        let outgrown = self.part.arrays.push(array);
+        let outgrown = self.shard.arrays.push(array);
         debug_assert!(outgrown.is_none(), "it was dropped");
         self.state.used_old = std::mem::take(&mut self.state.used);
         self.state.sweep_at = 0;
@@ -348,7 +348,7 @@ impl<'a> Locked<'a> {
     }
 
     fn drop_old(&mut self) {
-        if let Some(array) = self.part.arrays.take_older() {
+        if let Some(array) = self.shard.arrays.take_older() {
             let bytes = array.bytes();
             self.retire(array, bytes);
         }
@@ -416,7 +416,7 @@ impl<'a> Locked<'a> {
 
     /// Looks a key up as a snapshot sees it.
     pub fn get_at<R>(&self, snapshot: Lsn, hash: u64, key: &[u8], found: impl FnOnce(&Block) -> R) -> Option<R> {
-        if let Some(block) = self.part.find_locked(self.pin, hash, key)
+        if let Some(block) = self.shard.find_locked(self.pin, hash, key)
             && block.lsn() <= snapshot
         {
             return Some(found(&block));
@@ -445,12 +445,12 @@ impl<'a> Locked<'a> {
         }
     }
 
-    /// Panics unless the part is consistent. `belongs` says whether a hash belongs here.
+    /// Panics unless the shard is consistent. `belongs` says whether a hash belongs here.
     pub fn check_invariants(&self, belongs: impl Fn(u64) -> bool) {
         let hasher = self.context.hasher;
         let (mut bytes, mut expiring) = (0, 0);
         let mut count = |hash, block: &Block| {
-            assert!(belongs(hash), "{:?} is in the wrong part", block.key());
+            assert!(belongs(hash), "{:?} is in the wrong shard", block.key());
             bytes += block.value_len() as u64;
             expiring += usize::from(block.expires_at() != 0);
         };
@@ -460,7 +460,7 @@ impl<'a> Locked<'a> {
             count(hash, block);
         });
         assert_eq!((bytes, expiring), (self.state.value_bytes, self.state.expiring), "counters");
-        assert!(self.part.version.load(Ordering::Acquire).is_multiple_of(2), "readers are kept waiting");
+        assert!(self.shard.version.load(Ordering::Acquire).is_multiple_of(2), "readers are kept waiting");
         for (&hash, versions) in &self.state.retained {
             for old in versions {
                 assert_eq!(hash, hasher.hash(old.block.key()), "retained under the wrong hash");
@@ -474,7 +474,7 @@ impl<'a> Locked<'a> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         if self.is_unstable {
-            self.part.version.fetch_add(1, Ordering::AcqRel);
+            self.shard.version.fetch_add(1, Ordering::AcqRel);
         }
     }
 }
