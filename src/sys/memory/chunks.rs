@@ -5,7 +5,8 @@
 //! back to the system. The first few chunks have small pages, of which a small store touches but a few.
 //!
 //! New chunks come ready from the [helper](super::helper), once there is one: mapped, with every page there. When it
-//! cannot keep up they are mapped here, with small pages, so that nobody waits for the zeroing of a huge one.
+//! cannot keep up there are bare ones, which it has mapped but not touched, with small pages, so that nobody waits for
+//! the zeroing of a huge one; nor for the lock of the address space, which mapping takes, and the helper may hold.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ const HELP_FROM: usize = 3;
 /// So many chunks are kept in reserve, at least and at most: 2 to 16 MiB.
 const MIN_READY: usize = 1;
 const MAX_READY: usize = 8;
+/// So many more are only mapped, and cost no memory.
+const BARE: usize = 8;
 
 const ALL: u32 = u32::MAX;
 const _: () = assert!(UNITS == u32::BITS as usize);
@@ -75,6 +78,8 @@ pub struct Chunks {
     first: [usize; ORDERS],
     /// Chunks that the helper has made ready.
     ready: Vec<NonNull<u8>>,
+    /// Chunks that the helper has mapped, of which no page is there yet.
+    bare: Vec<NonNull<u8>>,
     /// How many chunks, ready or spare, there shall be.
     target: usize,
     /// Runs handed out by [`take_run`](Self::take_run), not those for slabs.
@@ -84,8 +89,6 @@ pub struct Chunks {
     pub wake: Option<Arc<Event>>,
     /// Tells the helper to end.
     pub stop: bool,
-    /// How often a chunk was needed when none was ready.
-    pub missed: usize,
 }
 
 // SAFETY: the chunks are memory that belongs to this value alone.
@@ -93,8 +96,10 @@ unsafe impl Send for Chunks {}
 
 /// What the helper is to do next.
 pub enum Task {
-    /// Map a chunk, and hand it to [`Chunks::add_ready`].
+    /// Map a chunk, and hand it to [`Chunks::add_bare`].
     Map,
+    /// Touch this chunk, and hand it to [`Chunks::add_ready`].
+    Touch(NonNull<u8>),
     /// Unmap this one, which is not in the table any more.
     Unmap(NonNull<u8>),
     /// Sleep until woken, or, if there is more than needs to be in reserve, until it may be given back.
@@ -109,12 +114,12 @@ impl Chunks {
             spare: 0,
             first: [0; ORDERS],
             ready: Vec::new(),
+            bare: Vec::new(),
             target: MIN_READY,
             runs: 0,
             helper: Helper::None,
             wake: None,
             stop: false,
-            missed: 0,
         }
     }
 
@@ -165,15 +170,16 @@ impl Chunks {
         self.table.try_reserve(1).ok()?;
         let start = match self.ready.pop() {
             Some(start) => start,
-            None => {
-                let start = map::map(CHUNK)?;
-                if self.has_helper() {
-                    self.missed += 1;
-                } else if self.mapped >= SMALL_PAGES {
-                    map::ask_for_huge_pages(start, CHUNK);
+            None => match self.bare.pop() {
+                Some(start) => start,
+                None => {
+                    let start = map::map(CHUNK)?;
+                    if !self.has_helper() && self.mapped >= SMALL_PAGES {
+                        map::ask_for_huge_pages(start, CHUNK);
+                    }
+                    start
                 }
-                start
-            }
+            },
         };
         if self.has_helper() && self.ready.is_empty() {
             self.target = MAX_READY.min(self.target + 1);
@@ -229,7 +235,8 @@ impl Chunks {
 
     fn what_to_do(&self) -> Todo {
         match self.ready.len() + self.spare {
-            reserve if reserve < self.target => Todo::Map,
+            reserve if reserve < self.target && !self.bare.is_empty() => Todo::Touch,
+            _ if self.bare.len() < BARE => Todo::Map,
             // Some more before any is unmapped, lest one go to and fro.
             reserve if reserve > self.target + 2 => Todo::Unmap,
             _ => Todo::Nothing,
@@ -239,17 +246,16 @@ impl Chunks {
     /// For the helper: what is to be done now.
     pub fn next_task(&mut self) -> Task {
         self.helper = Helper::Awake;
-        match self.what_to_do() {
-            Todo::Map => return Task::Map,
-            Todo::Unmap => {
-                if let Some(chunk) = self.take_reserve() {
-                    return Task::Unmap(chunk);
-                }
-            }
-            Todo::Nothing => {}
-        }
-        self.helper = Helper::Asleep;
-        Task::Sleep { but_not_for_ever: self.ready.len() + self.spare > MIN_READY }
+        let task = match self.what_to_do() {
+            Todo::Touch => self.bare.pop().map(Task::Touch),
+            Todo::Map => Some(Task::Map),
+            Todo::Unmap => self.take_reserve().map(Task::Unmap),
+            Todo::Nothing => None,
+        };
+        task.unwrap_or_else(|| {
+            self.helper = Helper::Asleep;
+            Task::Sleep { but_not_for_ever: self.ready.len() + self.spare > MIN_READY }
+        })
     }
 
     /// For the helper: nobody has woken it for a while. Returns a chunk to be unmapped.
@@ -262,13 +268,14 @@ impl Chunks {
         if self.spare > 0 { self.remove_spare() } else { self.ready.pop() }
     }
 
-    /// For the helper: a chunk is mapped, and every page of it is there. Returns it if it cannot be kept.
+    /// For the helper: a chunk is mapped. Returns it if it cannot be kept.
+    pub fn add_bare(&mut self, start: NonNull<u8>) -> Option<NonNull<u8>> {
+        add(&mut self.bare, start)
+    }
+
+    /// For the helper: every page of a chunk is there. Returns it if it cannot be kept.
     pub fn add_ready(&mut self, start: NonNull<u8>) -> Option<NonNull<u8>> {
-        if self.ready.try_reserve(1).is_err() {
-            return Some(start);
-        }
-        self.ready.push(start);
-        None
+        add(&mut self.ready, start)
     }
 
     /// Whether nothing that was taken is still out.
@@ -320,7 +327,9 @@ impl Chunks {
     /// # Safety
     /// Nobody uses anything that was taken.
     pub unsafe fn unmap_all(&mut self) {
-        for start in self.table.drain(..).filter_map(|chunk| chunk.start).chain(self.ready.drain(..)) {
+        for start in
+            self.table.drain(..).filter_map(|chunk| chunk.start).chain(self.ready.drain(..)).chain(self.bare.drain(..))
+        {
             map::unmap(start, CHUNK);
         }
         *self = Chunks::new();
@@ -351,9 +360,18 @@ impl Starts {
 }
 
 enum Todo {
+    Touch,
     Map,
     Unmap,
     Nothing,
+}
+
+fn add(chunks: &mut Vec<NonNull<u8>>, start: NonNull<u8>) -> Option<NonNull<u8>> {
+    if chunks.try_reserve(1).is_err() {
+        return Some(start);
+    }
+    chunks.push(start);
+    None
 }
 
 /// The units of a run that begins at unit 0.

@@ -5,7 +5,8 @@
 //! ready, more of them the faster they are used up, and lets go of most of them when nobody has needed one for a while.
 //!
 //! It is started when a pool has a few chunks, and nothing waits for it: without a ready chunk, or in the child of a
-//! fork, which does not have the thread, chunks are mapped where they are needed.
+//! fork, which does not have the thread, chunks are mapped where they are needed. Only the drop of the pool waits for
+//! its end; so a pool is not dropped in such a child.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -92,16 +93,17 @@ fn run(shared: SharedRef, wake: &Event) {
         };
         let not_needed = match task {
             Task::Map => match map::map(CHUNK) {
-                Some(start) => {
-                    map::ask_for_huge_pages(start, CHUNK);
-                    map::touch(start, CHUNK);
-                    shared.chunks.lock().add_ready(start)
-                }
+                Some(start) => shared.chunks.lock().add_bare(start),
                 None => {
                     sleep(PATIENCE);
                     None
                 }
             },
+            Task::Touch(start) => {
+                map::ask_for_huge_pages(start, CHUNK);
+                map::touch(start, CHUNK);
+                shared.chunks.lock().add_ready(start)
+            }
             Task::Unmap(start) => Some(start),
             Task::Sleep { but_not_for_ever } => {
                 let woken = sleep(if but_not_for_ever { PATIENCE } else { FOR_EVER });
