@@ -248,7 +248,8 @@ impl SlotArray {
         self.memory.start().cast()
     }
 
-    fn slots_mut(&mut self) -> &mut [Slot] {
+    /// The slots, when nobody reads.
+    pub(super) fn slots_mut(&mut self) -> &mut [Slot] {
         // SAFETY: `start` points to `len` initialised slots, and the array is borrowed mutably.
         unsafe { slice::from_raw_parts_mut(self.start().as_ptr(), self.len) }
     }

@@ -31,7 +31,6 @@ const BARE: usize = 8;
 
 const ALL: u32 = u32::MAX;
 const _: () = assert!(UNITS == u32::BITS as usize);
-
 /// The units at which runs of an order may begin.
 const ALIGNED: [u32; ORDERS] = [ALL, 0x5555_5555, 0x1111_1111, 0x0101_0101, 0x0001_0001, 1];
 
@@ -155,11 +154,8 @@ impl Chunks {
         self.first.iter_mut().for_each(|first| *first = at.min(*first));
         if chunk.free == ALL {
             self.spare += 1;
-            if !self.has_helper()
-                && self.spare > self.target
-                && let Some(spare) = self.remove_spare()
-            {
-                map::unmap(spare, CHUNK);
+            if !self.has_helper() && self.spare > self.target {
+                self.remove_spare().into_iter().for_each(|spare| map::unmap(spare, CHUNK));
             }
         }
     }
@@ -168,18 +164,15 @@ impl Chunks {
     fn add(&mut self) -> Option<usize> {
         let at = self.table.iter().position(|chunk| chunk.start.is_none()).unwrap_or(self.table.len());
         self.table.try_reserve(1).ok()?;
-        let start = match self.ready.pop() {
+        let start = match self.ready.pop().or_else(|| self.bare.pop()) {
             Some(start) => start,
-            None => match self.bare.pop() {
-                Some(start) => start,
-                None => {
-                    let start = map::map(CHUNK)?;
-                    if !self.has_helper() && self.mapped >= SMALL_PAGES {
-                        map::ask_for_huge_pages(start, CHUNK);
-                    }
-                    start
+            None => {
+                let start = map::map(CHUNK)?;
+                if !self.has_helper() && self.mapped >= SMALL_PAGES {
+                    map::ask_for_huge_pages(start, CHUNK);
                 }
-            },
+                start
+            }
         };
         if self.has_helper() && self.ready.is_empty() {
             self.target = MAX_READY.min(self.target + 1);
@@ -265,7 +258,7 @@ impl Chunks {
     }
 
     fn take_reserve(&mut self) -> Option<NonNull<u8>> {
-        if self.spare > 0 { self.remove_spare() } else { self.ready.pop() }
+        self.remove_spare().or_else(|| self.ready.pop())
     }
 
     /// For the helper: a chunk is mapped. Returns it if it cannot be kept.
@@ -283,24 +276,15 @@ impl Chunks {
         self.mapped == self.spare
     }
 
-    /// Bytes in chunks, with those in reserve.
+    /// Bytes of all chunks that have pages.
     #[cfg(test)]
     pub fn mapped_bytes(&self) -> usize {
         (self.mapped + self.ready.len()) * CHUNK
     }
 
-    /// Where the chunks of the table are; `None` when memory has run out.
-    pub fn set_of_starts(&self) -> Option<Starts> {
-        let mut places = Vec::new();
-        let len = (self.mapped * 2 + 1).next_power_of_two();
-        places.try_reserve_exact(len).ok()?;
-        places.resize(len, 0);
-        let mut starts = Starts { places };
-        for start in self.table.iter().filter_map(|chunk| chunk.start) {
-            let at = starts.find(start);
-            starts.places[at] = start.addr().get() / CHUNK;
-        }
-        Some(starts)
+    /// Where the chunks of the table are.
+    pub fn starts(&self) -> impl Iterator<Item = NonNull<u8>> {
+        self.table.iter().filter_map(|chunk| chunk.start)
     }
 
     /// Units that are taken.
@@ -333,29 +317,6 @@ impl Chunks {
             map::unmap(start, CHUNK);
         }
         *self = Chunks::new();
-    }
-}
-
-/// A set of chunks: open addressing, 0 for nothing, at least half empty.
-pub struct Starts {
-    places: Vec<usize>,
-}
-
-impl Starts {
-    /// Whether an address lies in one of the chunks.
-    pub fn contains(&self, address: NonNull<u8>) -> bool {
-        self.places[self.find(address)] != 0
-    }
-
-    /// The place of the chunk that an address lies in, or the empty one where it would be.
-    fn find(&self, address: NonNull<u8>) -> usize {
-        let chunk = address.addr().get() / CHUNK;
-        let mask = self.places.len() - 1;
-        let mut at = ((chunk as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & mask;
-        while self.places[at] != 0 && self.places[at] != chunk {
-            at = (at + 1) & mask;
-        }
-        at
     }
 }
 

@@ -13,6 +13,7 @@
 //! - [`stripe`]: a lock, and slabs of each class. A thread takes blocks from whichever stripe is free, beginning with
 //!   one of its own; a block goes back to the stripe that its slab belongs to. Before a new slab is made, one with free
 //!   blocks is taken over from another stripe, so that what one thread freed another can use.
+//! - [`discard`]: everything freed at once.
 //! - [`zeroed`]: memory for arrays: from malloc, from a run, or mapped for itself, as it is small, large or huge.
 //!
 //! Blocks above 8 KiB are malloc's, which maps large ones for themselves. Whoever frees a block tells its size, so it is
@@ -29,6 +30,7 @@
 
 mod chunks;
 mod class;
+mod discard;
 mod helper;
 mod map;
 mod slab;
@@ -40,10 +42,10 @@ mod tests;
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use self::chunks::{Chunks, Run, Starts};
+use self::chunks::{Chunks, Run};
+pub use self::discard::Discard;
 use self::slab::Slab;
 use self::stripe::Stripe;
 pub use self::zeroed::Zeroed;
@@ -288,45 +290,5 @@ impl Drop for Pool {
             shared.chunks.lock().unmap_all();
             drop(Box::from_raw(self.shared.as_ptr()));
         }
-    }
-}
-
-/// Frees everything that a pool has handed out at once.
-pub struct Discard<'p> {
-    /// Borrowed mutably, so that nothing can be taken meanwhile.
-    pool: &'p mut Pool,
-    starts: Starts,
-}
-
-impl<'p> Discard<'p> {
-    /// `None` if others have the pool, too, or memory has run out: then blocks and arrays are to be freed one by one.
-    pub fn begin(pool: &'p mut Arc<Pool>) -> Option<Discard<'p>> {
-        let pool = Arc::get_mut(pool)?;
-        pool.stop_helper();
-        let starts = pool.shared().chunks.lock().set_of_starts()?;
-        Some(Discard { pool, starts })
-    }
-
-    /// Whether an address lies in the pool's chunks. What is malloc's does not.
-    pub fn contains(&self, address: NonNull<u8>) -> bool {
-        self.starts.contains(address)
-    }
-
-    /// Whether there are no blocks in use but these many, and no arrays.
-    pub fn is_all(&self, blocks: usize, arrays: usize) -> bool {
-        let shared = self.pool.shared();
-        // Blocks may be freed meanwhile, but none can be allocated. So the sum is not less than what is in use
-        // afterwards.
-        let live: isize = shared.stripes.iter().map(|stripe| stripe.lock().live).sum();
-        live == blocks as isize && shared.chunks.lock().runs == arrays
-    }
-
-    /// Unmaps everything.
-    ///
-    /// # Safety
-    /// The caller owns all blocks and arrays of the pool, see [`is_all`](Self::is_all), and does not use them again.
-    pub unsafe fn finish(self) {
-        // SAFETY: the caller's word. Afterwards the pool is wholly free, so its drop frees the rest.
-        unsafe { self.pool.shared().chunks.lock().unmap_all() };
     }
 }

@@ -1,6 +1,7 @@
 //! The pool against a model: what it hands out does not overlap, keeps its content, is aligned, and comes back whole.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
@@ -8,6 +9,9 @@ use proptest::prelude::*;
 
 use super::class::{CLASSES, UNIT};
 use super::*;
+use crate::sys::block::Block;
+use crate::sys::epoch::Domain;
+use crate::sys::slot::{Garbage, SlotArray};
 
 /// A block with a content that tells whose it is.
 struct Filled {
@@ -308,4 +312,47 @@ fn threads_come_and_go_while_the_helper_runs() {
         done.swap(true, Ordering::Relaxed);
     });
     assert_wholly_free(&pool);
+}
+
+fn array_of(pool: &Pool, from: &Pool, blocks: usize) -> SlotArray {
+    let mut array = SlotArray::new(pool, (blocks * 2).next_power_of_two()).unwrap();
+    for (slot, n) in array.slots_mut().iter_mut().step_by(2).take(blocks).zip(0u64..) {
+        slot.replace(Block::new(from, &n.to_be_bytes(), &[7; 100], 0).unwrap(), n as u16);
+    }
+    array
+}
+
+#[test]
+fn arrays_that_own_everything_are_dropped_at_once() {
+    let mut pool = Arc::new(Pool::new());
+    // Small, large and huge arrays, and blocks that are malloc's.
+    let mut arrays: Vec<_> = [10, 20_000, 200_000].map(|blocks| array_of(&pool, &pool, blocks)).into();
+    arrays[0].slots_mut()[1].replace(Block::new(&pool, b"large", &[1; 20_000], 0).unwrap(), 0);
+    SlotArray::drop_all(arrays, &mut pool);
+    assert_eq!(pool.mapped_bytes(), 0);
+}
+
+#[test]
+fn what_others_own_outlives_the_arrays() {
+    let mut pool = Arc::new(Pool::new());
+    let other_pool = Pool::new();
+    let arrays = vec![array_of(&pool, &pool, 20_000), array_of(&pool, &other_pool, 20_000)];
+    let mut other_array = array_of(&pool, &other_pool, 20_000);
+    let block = Block::new(&pool, b"key", b"value", 0).unwrap();
+    SlotArray::drop_all(arrays, &mut pool);
+    assert_eq!((block.key(), block.value()), (&b"key"[..], &b"value"[..]));
+    drop(block);
+    let domain = Domain::<Garbage>::default();
+    assert_eq!(other_array.slots_mut()[0].load(&domain.pin(0)).block().unwrap().value(), [7; 100]);
+    drop(other_array);
+    assert_wholly_free(&pool);
+    assert_wholly_free(&other_pool);
+}
+
+#[test]
+fn arrays_of_a_pool_that_others_have_are_dropped_one_by_one() {
+    let mut pool = Arc::new(Pool::new());
+    let other = Arc::clone(&pool);
+    SlotArray::drop_all(vec![array_of(&pool, &pool, 20_000)], &mut pool);
+    assert_wholly_free(&other);
 }
