@@ -1,10 +1,11 @@
 //! The lowest layer: what needs `unsafe`, behind types that do not.
 //!
 //! Locks ([`sync`]), reading without them ([`epoch`]), threads ([`thread`], [`event`]), the table's memory ([`memory`],
-//! [`block`], [`slot`]), and what a library must know about the process that it is a guest in ([`fork`], [`signal`], [`panic`],
-//! [`valgrind`]). Files are in [`vfs::os`](crate::vfs::os).
+//! [`block`], [`slot`]), buffers for the disk ([`aligned`]), and what a library must know about the process that it is a
+//! guest in ([`fork`], [`signal`], [`panic`], [`valgrind`]). Files are in [`vfs::os`](crate::vfs::os).
 #![allow(unsafe_code)]
 
+pub mod aligned;
 pub mod block;
 pub mod epoch;
 pub mod event;

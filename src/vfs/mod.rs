@@ -10,6 +10,8 @@
 //!   at all, in any order, at any time until a sync returns; so does a change of a file's length.
 //! - When [`File::sync_data`] or [`File::sync_all`] returns success, what was written to the file before is on the
 //!   disk, the length included. When it fails, nothing is known, and a later sync proves nothing.
+//! - Past the page cache ([`Vfs::open_direct`]) the same holds: such a write is on its way to the disk sooner, but only a
+//!   sync brings it there for certain, past the disk's own cache and together with the file's length.
 //! - Creating, renaming and removing a name reach the disk whole or not at all, in any order, until
 //!   [`Vfs::sync_dir`] of that directory returns. A rename never leaves the target name without a file.
 
@@ -20,6 +22,10 @@ pub mod sim;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
+
+/// Of a file that was opened past the page cache: every offset, every length and the address of every buffer is a multiple
+/// of this. Most disks want less, hardly any more.
+pub const DIRECT_ALIGN: usize = 4096;
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +64,12 @@ pub trait File: Send + Sync {
 pub trait Vfs: Send + Sync {
     /// Opens a file.
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
+    /// Opens an existing file for reading and writing past the page cache, where the file system offers that. Then reads
+    /// and writes must keep to [`DIRECT_ALIGN`], except that a read may meet the end of the file anywhere. Some file
+    /// systems only notice at the first read or write that they cannot do it, which then fails with EINVAL; so does
+    /// going on at an odd offset after a short write. Whoever uses this has the file open by [`open`](Self::open), too,
+    /// and goes on there ([`refuses_direct`]): the two may be mixed as long as they are not used at the same time.
+    fn open_direct(&self, path: &Path) -> io::Result<Option<Arc<dyn File>>>;
     /// Makes a directory; an error if there is something of that name.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory.
@@ -77,6 +89,12 @@ pub trait Vfs: Send + Sync {
     fn now_ms(&self) -> u64;
     /// An unpredictable seed for the hash table.
     fn hash_seed(&self) -> io::Result<[u64; 2]>;
+}
+
+/// Whether an error of a read or write past the page cache says that it cannot be done there, rather than that the disk
+/// failed.
+pub fn refuses_direct(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
 }
 
 /// Most buffers that the system takes in one call (Linux's IOV_MAX).
@@ -111,4 +129,73 @@ pub fn read_full_at(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<
         }
     }
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::aligned::AlignedBuf;
+    use crate::vfs::sim::{Direct, SimDisk};
+
+    fn page(byte: u8) -> AlignedBuf {
+        let mut page = AlignedBuf::new(DIRECT_ALIGN).unwrap();
+        page.fill(byte);
+        page
+    }
+
+    fn direct_and_cached_agree(vfs: &dyn Vfs, path: &Path) {
+        assert_eq!(vfs.open_direct(path).err().unwrap().kind(), io::ErrorKind::NotFound);
+        let cached = vfs.open(path, Access::Create).unwrap();
+        let Some(direct) = vfs.open_direct(path).unwrap() else { return };
+        cached.write_at(&[IoSlice::new(&[1; 5000])], 0).unwrap();
+        match direct.write_at(&[IoSlice::new(&page(2))], 4096) {
+            Ok(written) => assert_eq!(written, 4096),
+            Err(error) => return assert!(refuses_direct(&error), "{error}"),
+        }
+        cached.set_len(4100).unwrap();
+        let mut read = page(9);
+        assert_eq!(direct.read_at(&mut read, 0).unwrap(), 4096);
+        assert!(read.iter().all(|&byte| byte == 1));
+        assert_eq!(direct.read_at(&mut read, 4096).unwrap(), 4);
+        assert_eq!(read[..4], [2; 4]);
+        let mut read = [0; 100];
+        assert_eq!(cached.read_at(&mut read, 4090).unwrap(), 10);
+        assert_eq!(read[..10], [1, 1, 1, 1, 1, 1, 2, 2, 2, 2]);
+    }
+
+    #[test]
+    fn direct_and_cached_reads_and_writes_agree() {
+        let dir = tempfile::tempdir().unwrap();
+        direct_and_cached_agree(&os::OsVfs::default(), &dir.path().join("file"));
+        direct_and_cached_agree(&SimDisk::new(1), Path::new("/file"));
+    }
+
+    #[test]
+    fn the_simulated_disk_insists_on_alignment() {
+        let disk = SimDisk::new(1);
+        let path = Path::new("/file");
+        drop(disk.open(path, Access::Create).unwrap());
+        let direct = disk.open_direct(path).unwrap().unwrap();
+        let (even, mut read) = (page(1), page(0));
+        let refused = |result: io::Result<usize>| assert!(refuses_direct(&result.unwrap_err()));
+        refused(direct.write_at(&[IoSlice::new(&even)], 512));
+        refused(direct.write_at(&[IoSlice::new(&even[..4095])], 0));
+        refused(direct.write_at(&[IoSlice::new(&even[1..])], 0));
+        refused(direct.read_at(&mut read[..512], 0));
+        refused(direct.read_at(&mut read, 1));
+        direct.write_at(&[IoSlice::new(&even), IoSlice::new(&even)], 4096).unwrap();
+        // Not durable, only on its way.
+        assert_eq!(disk.contents(path).unwrap().len(), 3 * 4096);
+        assert!((0..100).any(|seed| {
+            let fork = disk.fork();
+            fork.crash(seed);
+            fork.contents(path).is_none_or(|contents| contents.len() < 3 * 4096)
+        }));
+        disk.set_direct(Direct::RefusedAfter(1));
+        direct.write_at(&[IoSlice::new(&even)], 0).unwrap();
+        refused(direct.write_at(&[IoSlice::new(&even)], 0));
+        refused(direct.read_at(&mut read, 0));
+        disk.set_direct(Direct::NotOffered);
+        assert!(disk.open_direct(path).unwrap().is_none());
+    }
 }

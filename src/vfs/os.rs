@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Access, File, Vfs};
+use super::{Access, File, Vfs, refuses_direct};
 use crate::sys::signal::NoFileSizeSignal;
 
 /// Files as the operating system has them.
@@ -79,6 +79,14 @@ impl Vfs for OsVfs {
             Access::Create => libc::O_RDWR | libc::O_CREAT,
         };
         Ok(Arc::new(OsFile(self.open_at(path, flags)?)))
+    }
+
+    fn open_direct(&self, path: &Path) -> io::Result<Option<Arc<dyn File>>> {
+        match self.open_at(path, libc::O_RDWR | libc::O_DIRECT) {
+            Ok(file) => Ok(Some(Arc::new(OsFile(file)))),
+            Err(error) if refuses_direct(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {

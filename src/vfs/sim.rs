@@ -9,6 +9,9 @@
 //! that fails leaves the page cache as it was and calls it clean, while the disk got an arbitrary part: a later sync
 //! succeeds and changes nothing.
 //!
+//! Past the page cache a file is read and written as it is through it, as long as offsets, lengths and buffers are
+//! aligned, and nothing of it is durable sooner; [`set_direct`](SimDisk::set_direct) makes a disk that cannot do it.
+//!
 //! [`fail`](SimDisk::fail) makes calls fail, and [`power_off_at`](SimDisk::power_off_at) makes the world end at one.
 
 use std::collections::BTreeMap;
@@ -17,7 +20,7 @@ use std::io::{self, IoSlice};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Access, File, Vfs};
+use super::{Access, DIRECT_ALIGN, File, Vfs};
 
 const SECTOR: usize = 512;
 
@@ -30,7 +33,7 @@ pub struct SimDisk {
 /// What a call does, for those who want to make some of them fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// `Vfs::open` and `Vfs::enter`.
+    /// `Vfs::open`, `Vfs::open_direct` and `Vfs::enter`.
     Open,
     /// `Vfs::create_dir`.
     CreateDir,
@@ -67,6 +70,20 @@ pub struct Fault {
     pub short_first: bool,
 }
 
+/// What a disk can do past the page cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direct {
+    /// All of it.
+    #[default]
+    Works,
+    /// Files cannot be opened so.
+    NotOffered,
+    /// They can, but then every read and write fails with EINVAL.
+    Refused,
+    /// So many reads and writes succeed, and from then on they fail with EINVAL.
+    RefusedAfter(u64),
+}
+
 struct Disk {
     random: Random,
     files: Vec<FileData>,
@@ -78,6 +95,7 @@ struct Disk {
     fault: Option<Fault>,
     /// Whether a fault struck since it was set.
     struck: bool,
+    direct: Direct,
     now_ms: u64,
 }
 
@@ -236,6 +254,7 @@ impl SimDisk {
             off_at: None,
             fault: None,
             struck: false,
+            direct: Direct::default(),
             now_ms: 1_800_000_000_000,
         };
         SimDisk { state: Arc::new(Mutex::new(disk)) }
@@ -282,6 +301,7 @@ impl SimDisk {
             off_at: None,
             fault: None,
             struck: false,
+            direct: disk.direct,
             now_ms: disk.now_ms,
         };
         SimDisk { state: Arc::new(Mutex::new(copy)) }
@@ -309,6 +329,11 @@ impl SimDisk {
         let mut disk = self.lock();
         disk.fault = None;
         std::mem::take(&mut disk.struck)
+    }
+
+    /// Makes the disk one that can do more or less past the page cache.
+    pub fn set_direct(&self, direct: Direct) {
+        self.lock().direct = direct;
     }
 
     /// Moves the clock on.
@@ -429,7 +454,21 @@ impl Vfs for SimDisk {
         };
         let generation = disk.generation;
         drop(disk);
-        Ok(Arc::new(SimFile { disk: self.clone(), file, generation, has_lock: Mutex::new(false) }))
+        Ok(Arc::new(SimFile { disk: self.clone(), file, generation, is_direct: false, has_lock: Mutex::new(false) }))
+    }
+
+    fn open_direct(&self, path: &Path) -> io::Result<Option<Arc<dyn File>>> {
+        let disk = self.begin(Call::Open)?;
+        let Node::File(file) = disk.find(path)? else {
+            return Err(io::Error::from_raw_os_error(libc::EISDIR));
+        };
+        if disk.direct == Direct::NotOffered {
+            return Ok(None);
+        }
+        let generation = disk.generation;
+        drop(disk);
+        let has_lock = Mutex::new(false);
+        Ok(Some(Arc::new(SimFile { disk: self.clone(), file, generation, is_direct: true, has_lock })))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -523,6 +562,8 @@ struct SimFile {
     disk: SimDisk,
     file: usize,
     generation: u64,
+    /// Opened past the page cache.
+    is_direct: bool,
     has_lock: Mutex<bool>,
 }
 
@@ -536,6 +577,30 @@ impl SimFile {
     fn check(&self, disk: &Disk) -> io::Result<()> {
         // A handle from before a crash.
         if disk.generation == self.generation { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EBADF)) }
+    }
+
+    /// Fails a read or write past the page cache that is not aligned, or that this disk cannot do.
+    fn check_direct(
+        &self,
+        disk: &mut Disk,
+        offset: u64,
+        bufs: impl IntoIterator<Item = (usize, usize)>,
+    ) -> io::Result<()> {
+        if !self.is_direct {
+            return Ok(());
+        }
+        let is_aligned = |at: usize| at.is_multiple_of(DIRECT_ALIGN);
+        let aligned =
+            is_aligned(offset as usize) && bufs.into_iter().all(|(at, len)| is_aligned(at) && is_aligned(len));
+        let can = match &mut disk.direct {
+            Direct::Works => true,
+            Direct::NotOffered | Direct::Refused | Direct::RefusedAfter(0) => false,
+            Direct::RefusedAfter(left) => {
+                *left -= 1;
+                true
+            }
+        };
+        if aligned && can { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EINVAL)) }
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -560,7 +625,8 @@ impl SimFile {
 
 impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let disk = self.begin(Call::Read)?;
+        let mut disk = self.begin(Call::Read)?;
+        self.check_direct(&mut disk, offset, [(buf.as_ptr().addr(), buf.len())])?;
         let contents = &disk.files[self.file].cached;
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(contents.len());
         let end = (start + buf.len()).min(contents.len());
@@ -572,11 +638,15 @@ impl File for SimFile {
         let mut disk = self.disk.lock();
         let error = disk.count(Call::Write);
         self.check(&disk)?;
+        self.check_direct(&mut disk, offset, bufs.iter().map(|buf| (buf.as_ptr().addr(), buf.len())))?;
         let mut bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
         match error {
             None => {}
             Some(0) => {
-                let short = disk.random.below(bytes.len().max(1)).max(1);
+                let mut short = disk.random.below(bytes.len().max(1)).max(1);
+                if self.is_direct {
+                    short = short.next_multiple_of(SECTOR);
+                }
                 bytes.truncate(short);
             }
             Some(errno) => return Err(io::Error::from_raw_os_error(errno)),
