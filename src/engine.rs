@@ -16,6 +16,7 @@ use crate::format::{Lsn, Op, Record};
 use crate::options::{Options, SyncMode};
 use crate::sys::sync::Mutex;
 use crate::table::{Change, Snapshot, Table};
+use crate::vfs::stream::Stream;
 use crate::vfs::{Access, File, Vfs};
 use crate::wal::Latch;
 use crate::wal::pair::{Appended, LogPair};
@@ -250,10 +251,14 @@ impl Engine {
         let path = self.dir.join(checkpoint::UNFINISHED);
         let file: Arc<dyn File> =
             self.vfs.open(&path, Access::Create).map_err(|cause| Error::file("create", &path, &cause))?;
-        let written = checkpoint::writer::write(&*file, &path, snapshot, wal_offset, self.vfs.now_ms())?;
+        let mut stream = Stream::new(&*self.vfs, &path, Arc::clone(&file));
+        let usage = self.table.usage();
+        let is_large = usage.value_bytes + usage.keys * 32 > checkpoint::WORTH_A_THREAD;
+        let now = self.vfs.now_ms();
+        let written = checkpoint::writer::write(&mut stream, &path, snapshot, wal_offset, now, is_large)?;
         file.sync_all().map_err(|cause| Error::file("fsync", &path, &cause))?;
         file.drop_cache();
-        let read = checkpoint::reader::read(&*file, &path, |_| Ok(()));
+        let read = checkpoint::reader::read(&mut stream, &path, usize::from(is_large), &checkpoint::reader::Verify);
         if read.as_ref() != Ok(&written) {
             let what = read.err().map_or_else(|| path.display().to_string(), |error| error.to_string());
             return Err(Error::new(ErrorKind::Io, format!("what was read back is not what was written: {what}")));

@@ -27,6 +27,7 @@ mod ffi;
 pub mod format;
 mod lock;
 mod options;
+mod pipe;
 mod recovery;
 mod report;
 mod store;

@@ -24,16 +24,23 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::checkpoint::{self, layout::Header};
+use crate::checkpoint;
+use crate::checkpoint::layout::{Header, MIN_ENTRY_LEN};
+use crate::checkpoint::reader::{Entry, Visitor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Lsn, Op, Record};
 use crate::lock;
 use crate::options::{Options, RecoveryMode};
+use crate::pipe;
 pub use crate::report::{Report, Verdict};
 use crate::sys::block::{Block, MAX_LSN};
-use crate::table::Table;
+use crate::sys::sync::Mutex;
+use crate::sys::thread;
+use crate::table::{Change, Cursor, Table, is_expired};
+use crate::vfs::stream::Stream;
 use crate::vfs::{Access, File, Vfs};
 use crate::wal::behind::{self, Behind};
 use crate::wal::pair::{LOG, NEXT, OpenLog};
@@ -41,6 +48,15 @@ use crate::wal::reader::{self, Bad};
 use crate::wal::repair::{self, Source};
 use crate::wal::scan::{self, Scan};
 use crate::wal::writer::Position;
+
+/// How many threads load a checkpoint, at most.
+const MOST_HELPERS: usize = 8;
+/// How many entries or records are put into the table together: so many that several belong to each shard.
+const BATCH: usize = 8192;
+/// Or as many as have values of that many bytes.
+const BATCH_BYTES: usize = 4 << 20;
+/// One that is filled, one that is applied, and one in between.
+const BATCHES: usize = 3;
 
 /// A recovered store.
 pub struct Recovered {
@@ -372,58 +388,98 @@ impl Replay {
 
     fn load(&mut self, vfs: &dyn Vfs, path: &Path) -> Result<Header> {
         let file = vfs.open(path, Access::Read).map_err(|cause| Error::file("open", path, &cause))?;
-        let lsn = checkpoint::reader::header(&*file, path)?.lsn;
+        let header = checkpoint::reader::header(&*file, path)?;
+        let lsn = header.lsn;
         if lsn > MAX_LSN {
             return Err(Error::corrupt(format!("{}: LSN {lsn} is beyond the last", path.display())));
         }
-        let header = checkpoint::reader::read(&*file, path, |entry| {
-            self.put(entry.key, entry.value, (entry.expires_at != 0).then_some(entry.expires_at), lsn)
-        })?;
-        if self.table.usage().keys + self.report.keys_expired != header.keys {
+        // No file holds more keys than it has room for, whatever its header says.
+        self.table.reserve(header.keys.min(header.file_len / MIN_ENTRY_LEN as u64));
+        let helpers = match header.file_len > checkpoint::WORTH_A_THREAD {
+            true => thread::cores().min(MOST_HELPERS),
+            false => 0,
+        };
+        // What is in memory already is read from there.
+        let mut stream = match file.is_cached() {
+            true => Stream::cached(file),
+            false => Stream::new(vfs, path, file),
+        };
+        let loading = Loading { table: &self.table, lsn, now: self.now, expired: AtomicU64::new(0) };
+        checkpoint::reader::read(&mut stream, path, helpers, &loading)?;
+        let expired = loading.expired.into_inner();
+        if self.table.usage().keys != header.keys {
             return Err(Error::corrupt(format!("{}: a key is there twice", path.display())));
+        }
+        if expired > 0 {
+            self.report.keys_expired += expired;
+            self.drop_expired(lsn)?;
         }
         self.report.checkpoint_lsn = lsn;
         self.report.checkpoint_keys = header.keys;
         Ok(header)
     }
 
-    /// Reads a log and applies what is not in the checkpoint.
-    fn scan(&mut self, file: &dyn File, path: &Path, expected: Lsn) -> Result<Scan> {
-        let after = self.report.checkpoint_lsn;
-        scan::scan(file, path, expected, |record| {
-            if record.lsn > after {
-                self.apply(record)?;
+    /// Removes the keys of a checkpoint that have expired since it was made. They were loaded like all others, so that a
+    /// key that is there twice would have been noticed.
+    fn drop_expired(&mut self, lsn: Lsn) -> Result<()> {
+        let mut snapshot = self.table.snapshot(lsn);
+        let mut cursor = Cursor::default();
+        let mut expired: Vec<Block> = Vec::new();
+        let now = self.now;
+        while snapshot.visit_some(&mut cursor, |block| {
+            if is_expired(block, now) {
+                let key = new_block(&self.table, block.key(), b"", 0)?;
+                expired.push(key);
             }
-            Ok(true)
-        })
+            Ok(())
+        })? {
+            for key in expired.drain(..) {
+                self.table.apply(&mut self.table.change(Op::Delete, key), lsn, || now)?;
+            }
+            snapshot.release_passed(&cursor);
+        }
+        Ok(())
     }
 
-    fn apply(&mut self, record: &Record<'_>) -> Result<()> {
-        if record.lsn > MAX_LSN {
-            return Err(Error::corrupt(format!("LSN {} is beyond the last", record.lsn)));
+    /// Reads a log and applies what is not in the checkpoint. While this thread reads, another applies what was read.
+    fn scan(&mut self, file: &dyn File, path: &Path, expected: Lsn) -> Result<Scan> {
+        let len = file.size().map_err(|cause| Error::file("stat", path, &cause))?;
+        let helpers = usize::from(len > checkpoint::WORTH_A_THREAD && thread::cores() > 1);
+        let Replay { table, report, now, .. } = self;
+        let failed = Mutex::new(None);
+        let apply = |batch: &mut Batch| {
+            if let Err(error) = table.load(&mut batch.changes) {
+                failed.lock().get_or_insert(error);
+            }
+            batch.clear();
+        };
+        let batches = (0..BATCHES).map(|_| Batch::default());
+        let scan = pipe::go_round(c"kvwal-replay", helpers, batches, &apply, |round| {
+            let mut batch = round.take()?;
+            let after = report.checkpoint_lsn;
+            let mut forecast = Forecast::new(len);
+            let scan = scan::scan(file, path, expected, |record| {
+                if record.lsn > after {
+                    batch.push(record.lsn, change(table, record, *now, report)?);
+                }
+                if forecast.is_due(record.encoded_len()) {
+                    table.reserve(forecast.keys(table.usage().keys));
+                }
+                if batch.is_full() {
+                    round.pass_on(std::mem::replace(&mut batch, round.take()?));
+                    if failed.lock().is_some() {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            });
+            round.pass_on(batch);
+            scan
+        });
+        match failed.lock().take() {
+            Some(error) => Err(error),
+            None => scan,
         }
-        self.report.records_replayed += 1;
-        match record.op {
-            Op::Delete => self.delete(record.key, record.lsn),
-            Op::Put => self.put(record.key, record.value, None, record.lsn),
-            Op::PutExpiring => self.put(record.key, record.value, Some(record.expires_at), record.lsn),
-        }
-    }
-
-    fn put(&mut self, key: &[u8], value: &[u8], expires_at: Option<u64>, lsn: Lsn) -> Result<()> {
-        if expires_at.is_some_and(|expires_at| expires_at <= self.now) {
-            // It takes the place of an earlier value all the same.
-            self.report.keys_expired += 1;
-            return self.delete(key, lsn);
-        }
-        let block = Block::new(self.table.pool(), key, value, expires_at.unwrap_or(0))
-            .ok_or_else(|| Error::no_memory(key.len() + value.len()))?;
-        self.table.apply(&mut self.table.change(Op::Put, block), lsn, || self.now)
-    }
-
-    fn delete(&mut self, key: &[u8], lsn: Lsn) -> Result<()> {
-        let block = Block::new(self.table.pool(), key, b"", 0).ok_or_else(|| Error::no_memory(key.len()))?;
-        self.table.apply(&mut self.table.change(Op::Delete, block), lsn, || self.now)
     }
 
     fn check_mode(&self, mode: RecoveryMode, outcome: &Outcome) -> Result<()> {
@@ -437,6 +493,111 @@ impl Replay {
             _ => Ok(()),
         }
     }
+}
+
+/// Foretells how many keys there will be when a log has been read, so that the table need not grow step by step.
+struct Forecast {
+    len: u64,
+    /// What was read, in bytes and records, and at how many bytes the next forecast is due.
+    bytes: u64,
+    records: u64,
+    due: u64,
+    /// At the last forecast.
+    records_then: u64,
+    keys_then: u64,
+}
+
+impl Forecast {
+    /// For a log of `len` bytes: forecasts at 1/64, 1/16, and 1/4 of it.
+    fn new(len: u64) -> Forecast {
+        Forecast { len, bytes: 0, records: 0, due: (len / 64).max(1 << 20), records_then: 0, keys_then: 0 }
+    }
+
+    /// Notes a record; whether it is time for a forecast.
+    fn is_due(&mut self, record_len: usize) -> bool {
+        self.bytes += record_len as u64;
+        self.records += 1;
+        self.bytes >= self.due && self.bytes < self.len
+    }
+
+    /// How many keys to expect when there are `keys` now; never more than four times as many. If so far a part p of the
+    /// records had a new key, then they choose among about -n / ln p keys, where n is how many were read.
+    fn keys(&mut self, keys: u64) -> u64 {
+        let left = self.records as f64 * (self.len.saturating_sub(self.bytes) as f64 / self.bytes as f64);
+        let new = keys.saturating_sub(self.keys_then) as f64 / (self.records - self.records_then).max(1) as f64;
+        let chosen_from = (self.records + self.records_then) as f64 / 2.0 / -new.clamp(1e-9, 1.0 - 1e-9).ln();
+        (self.keys_then, self.records_then) = (keys, self.records);
+        self.due = self.bytes.saturating_mul(4);
+        let expected = (keys as f64 + left * new).min(chosen_from);
+        (expected as u64).clamp(keys, keys.saturating_mul(4))
+    }
+}
+
+/// Changes that are applied together.
+#[derive(Default)]
+struct Batch {
+    changes: Vec<(Lsn, Change)>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn push(&mut self, lsn: Lsn, change: Change) {
+        self.bytes += change.block().value().len();
+        self.changes.push((lsn, change));
+    }
+
+    fn is_full(&self) -> bool {
+        self.changes.len() >= BATCH || self.bytes >= BATCH_BYTES
+    }
+
+    fn clear(&mut self) {
+        self.changes.clear();
+        self.bytes = 0;
+    }
+}
+
+/// What a record does to the table.
+fn change(table: &Table, record: &Record<'_>, now: u64, report: &mut Report) -> Result<Change> {
+    if record.lsn > MAX_LSN {
+        return Err(Error::corrupt(format!("LSN {} is beyond the last", record.lsn)));
+    }
+    report.records_replayed += 1;
+    let is_expired = record.op == Op::PutExpiring && record.expires_at <= now;
+    report.keys_expired += u64::from(is_expired);
+    if is_expired || record.op == Op::Delete {
+        // What has expired takes the place of an earlier value all the same.
+        return Ok(table.change(Op::Delete, new_block(table, record.key, b"", 0)?));
+    }
+    Ok(table.change(Op::Put, new_block(table, record.key, record.value, record.expires_at)?))
+}
+
+/// Puts the entries of a checkpoint into the table.
+struct Loading<'t> {
+    table: &'t Table,
+    lsn: Lsn,
+    now: u64,
+    expired: AtomicU64,
+}
+
+impl Visitor for Loading<'_> {
+    type Batch = Vec<(Lsn, Change)>;
+
+    fn entry(&self, batch: &mut Self::Batch, entry: Entry<'_>) -> Result<()> {
+        let block = new_block(self.table, entry.key, entry.value, entry.expires_at)?;
+        if is_expired(&block, self.now) {
+            self.expired.fetch_add(1, Ordering::Relaxed);
+        }
+        batch.push((self.lsn, self.table.change(Op::Put, block)));
+        if batch.len() >= BATCH { self.end(batch) } else { Ok(()) }
+    }
+
+    fn end(&self, batch: &mut Self::Batch) -> Result<()> {
+        self.table.load(batch)
+    }
+}
+
+fn new_block(table: &Table, key: &[u8], value: &[u8], expires_at: u64) -> Result<Block> {
+    Block::new(table.pool(), key, value, expires_at).ok_or_else(|| Error::no_memory(key.len() + value.len()))
 }
 
 /// The LSN that a damaged checkpoint had, if its header can still be read.
@@ -518,4 +679,34 @@ fn quarantine_checkpoint(vfs: &dyn Vfs, dir: &Path) -> Result<u64> {
     remove(vfs, &path)?;
     repair::sync_dir(vfs, dir)?;
     Ok(len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The forecasts for a log of `records` records of 100 bytes, when `keys(n)` are in the first n.
+    fn forecasts(records: u64, keys: impl Fn(u64) -> u64) -> Vec<u64> {
+        let mut forecast = Forecast::new(records * 100);
+        let mut made = Vec::new();
+        for at in 1..=records {
+            if forecast.is_due(100) {
+                made.push(forecast.keys(keys(at)));
+            }
+        }
+        made
+    }
+
+    #[test]
+    fn a_forecast_is_right_for_new_keys_and_careful_with_old_ones() {
+        let all_new = forecasts(8_000_000, |records| records);
+        assert_eq!(all_new.len(), 3);
+        assert!((7_900_000..=8_000_000).contains(&all_new[2]), "{all_new:?}");
+        let few = forecasts(8_000_000, |_| 1000);
+        assert!(few[0] <= 4000 && few[2] <= 1100, "{few:?}");
+        // A million keys, each record one of them at random.
+        let random = forecasts(8_000_000, |records| (1e6 * (1.0 - (-(records as f64) / 1e6).exp())) as u64);
+        assert!(random.iter().all(|&keys| keys < 1_200_000) && random[2] > 800_000, "{random:?}");
+        assert!(forecasts(10_000, |records| records).is_empty());
+    }
 }

@@ -115,6 +115,11 @@ pub fn payload_len(header: &[u8; BLOCK_HEADER_LEN]) -> Option<usize> {
     (payload <= MAX_PAYLOAD).then_some(payload)
 }
 
+/// Whether a block header, right or wrong, says that the block belongs to a large entry.
+pub fn is_part_of_large(header: &[u8; BLOCK_HEADER_LEN]) -> bool {
+    [BlockKind::LargeFirst as u32, BlockKind::LargeMore as u32].contains(&read_u32(header, 12))
+}
+
 /// The kind of a block whose checksum is right and whose place is `index`.
 pub fn check_block(header: &[u8; BLOCK_HEADER_LEN], index: u32, payload: &[u8]) -> Result<BlockKind> {
     if read_u32(header, 0) != block_crc(header, payload) {

@@ -17,9 +17,13 @@
 
 pub mod layout;
 pub mod reader;
+#[cfg(test)]
+mod tests;
 pub mod writer;
 
 /// The newest checkpoint.
 pub const NAME: &str = "checkpoint.dat";
 /// One that is being written.
 pub const UNFINISHED: &str = "checkpoint.tmp";
+/// Bytes of entries from which on a thread beside the caller's makes writing and reading faster.
+pub const WORTH_A_THREAD: u64 = 4 << 20;

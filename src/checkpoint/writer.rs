@@ -1,43 +1,101 @@
 //! Streaming a snapshot to a file.
 //!
-//! Memory stays bounded whatever the store holds: small entries are copied out of the table a few slots at a time,
-//! large values piece by piece, and everything is written as soon as it fills a block.
+//! # How it goes at the speed of the disk
+//!
+//! The calling thread walks through the table, a few slots at a time, and copies the entries out from under the shard's
+//! lock; what it copied becomes blocks, back to back in a [`Piece`] of memory, just as they will be in the file. Another
+//! thread, which lives as long as this takes, writes one piece past the page cache while the next one is filled. Only
+//! one write is under way at any time, so that a sync of the log waits for one piece at most.
+//!
+//! Pieces are written in multiples of [`DIRECT_ALIGN`], so the few bytes behind the last multiple move to the next
+//! piece, and the last one is filled up with zeros, which are cut off again. The first page, with the header, is kept
+//! back until everything else is written: a file without it was never finished.
+//!
+//! Memory stays bounded whatever the store holds: a few pieces, and what one visit to the table copies. Large values
+//! are copied piece by piece, since the snapshot keeps them as they were.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::Path;
 
-use super::layout::{self, BLOCK_TARGET, BlockKind, EntryHead, HEADER_LEN, Header, LARGE_VALUE, MAX_HEAD, MAX_PAYLOAD};
-use crate::error::{Error, Result};
+use super::layout::{
+    self, BLOCK_HEADER_LEN, BLOCK_TARGET, BlockKind, EntryHead, HEADER_LEN, Header, LARGE_VALUE, MAX_HEAD, MAX_PAYLOAD,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::pipe::{self, Round};
+use crate::sys::aligned::AlignedBuf;
 use crate::sys::block::Block;
+use crate::sys::sync::Mutex;
 use crate::table::{Cursor, Snapshot, is_expired};
-use crate::vfs::{self, File};
+use crate::vfs::DIRECT_ALIGN;
+use crate::vfs::stream::Stream;
 
-/// Writes a checkpoint of `snapshot` to `file`, which is cut to nothing first. Keys expired at `now` are left out. The
-/// file is not synced.
-pub fn write(file: &dyn File, path: &Path, mut snapshot: Snapshot<'_>, wal_offset: u64, now: u64) -> Result<Header> {
-    let mut out = Output::new(file, path)?;
-    let mut keys = 0;
+/// A piece is written when it holds this much.
+const PIECE: usize = 1 << 20;
+/// One that is filled, one that is written, and one in between.
+const PIECES: usize = 3;
+/// Room for what was carried over, for just less than a piece, and for the block that makes it one.
+const PIECE_CAPACITY: usize = (DIRECT_ALIGN + PIECE + BLOCK_HEADER_LEN + MAX_PAYLOAD).next_multiple_of(DIRECT_ALIGN);
+
+const _: () = assert!(HEADER_LEN < DIRECT_ALIGN && DIRECT_ALIGN < PIECE);
+
+/// Writes a checkpoint of `snapshot` to the file of `stream`, which is cut to nothing first. Keys expired at `now` are
+/// left out. The file is not synced. `is_helped` says whether it is worth a thread.
+pub fn write(
+    stream: &mut Stream,
+    path: &Path,
+    snapshot: Snapshot<'_>,
+    wal_offset: u64,
+    now: u64,
+    is_helped: bool,
+) -> Result<Header> {
+    let error = |call: &str, cause: &io::Error| Error::file(call, path, cause);
+    // An earlier attempt may have left something.
+    stream.file().set_len(0).map_err(|cause| error("truncate", &cause))?;
+    let mut piece = Piece::new()?;
+    piece.len = HEADER_LEN;
+    let first_page = AlignedBuf::new(DIRECT_ALIGN).ok_or_else(|| Error::no_memory(DIRECT_ALIGN))?;
+    let others = (1..PIECES).map(|_| Piece::new()).collect::<Result<Vec<_>>>()?;
+    let sink = Sink { state: Mutex::new(SinkState { stream, failed: None }) };
+    let write = |piece: &mut Piece| sink.write(piece);
+    let written = pipe::go_round(c"kvwal-ckpt-io", usize::from(is_helped), others, &write, |round| {
+        let mut out = Output { round, piece, at: 0, first_page, blocks: 0 };
+        let (lsn, keys) = write_entries(snapshot, now, &mut out)?;
+        Ok(out.finish(Header { lsn, wal_offset, keys, created_at: now, ..Header::default() }))
+    });
+    if let Some(cause) = sink.failure() {
+        return Err(error("write", &cause));
+    }
+    let (header, mut first_page) = written?;
+    first_page[..HEADER_LEN].copy_from_slice(&header.encode());
+    stream.write(&first_page, 0).map_err(|cause| error("write", &cause))?;
+    stream.file().set_len(header.file_len).map_err(|cause| error("truncate", &cause))?;
+    Ok(header)
+}
+
+/// Writes everything that the snapshot sees; returns its LSN, and how many keys that were.
+fn write_entries(mut snapshot: Snapshot<'_>, now: u64, out: &mut Output<'_>) -> Result<(u64, u64)> {
     let mut cursor = Cursor::default();
-    let mut batch = Copied::default();
-    while snapshot.visit_some(&mut cursor, |block| batch.copy(block, now))? {
-        keys += std::mem::take(&mut batch.keys);
-        batch.write_full_blocks(&mut out)?;
-        for key in batch.large.drain(..) {
-            keys += write_large(&snapshot, &key, &mut out)?;
+    let mut copied = Copied::default();
+    let mut keys = 0;
+    while snapshot.visit_some(&mut cursor, |block| copied.copy(block, now))? {
+        keys += std::mem::take(&mut copied.keys);
+        if copied.entries.len() >= BLOCK_TARGET {
+            copied.write_blocks(out)?;
+        }
+        for key in copied.large.drain(..) {
+            keys += write_large(&snapshot, &key, out)?;
         }
         snapshot.release_passed(&cursor);
     }
-    batch.write_all_blocks(&mut out)?;
-    let lsn = snapshot.lsn();
-    drop(snapshot);
-    out.finish(Header { lsn, wal_offset, keys, created_at: now, ..Header::default() })
+    copied.write_blocks(out)?;
+    Ok((snapshot.lsn(), keys))
 }
 
 /// What was copied out of the table and not written yet.
 #[derive(Default)]
 struct Copied {
-    /// Payloads of whole entries; all but the last are full.
-    payloads: Vec<Vec<u8>>,
+    /// Whole entries, back to back.
+    entries: Vec<u8>,
     keys: u64,
     /// Keys whose values are large.
     large: Vec<Vec<u8>>,
@@ -53,25 +111,33 @@ impl Copied {
             self.large.push(block.key().to_vec());
             return Ok(());
         }
-        if self.payloads.last().is_none_or(|last| last.len() >= BLOCK_TARGET) {
-            self.payloads.push(Vec::new());
-        }
-        let payload = self.payloads.last_mut().expect("pushed above");
         let needed = MAX_HEAD + block.value_len();
-        payload.try_reserve(needed).map_err(|_| Error::no_memory(needed))?;
-        head(block).encode(payload);
-        payload.extend_from_slice(block.value());
+        self.entries.try_reserve(needed).map_err(|_| Error::no_memory(needed))?;
+        head(block).encode(&mut self.entries);
+        self.entries.extend_from_slice(block.value());
         self.keys += 1;
         Ok(())
     }
 
-    fn write_full_blocks(&mut self, out: &mut Output<'_>) -> Result<()> {
-        let full = self.payloads.iter().take_while(|payload| payload.len() >= BLOCK_TARGET).count();
-        self.payloads.drain(..full).try_for_each(|payload| out.block(BlockKind::Entries, &payload))
-    }
-
-    fn write_all_blocks(&mut self, out: &mut Output<'_>) -> Result<()> {
-        self.payloads.drain(..).try_for_each(|payload| out.block(BlockKind::Entries, &payload))
+    fn write_blocks(&mut self, out: &mut Output<'_>) -> Result<()> {
+        let mut rest = &self.entries[..];
+        while rest.len() > MAX_PAYLOAD {
+            // Many long entries under one hold of a lock: a block takes as many as make it full.
+            let mut len = 0;
+            while len < BLOCK_TARGET {
+                let (head, behind) = EntryHead::decode(&rest[len..])?;
+                len = rest.len() - behind.len() + head.value_len;
+            }
+            let (entries, behind) = rest.split_at(len);
+            out.block(BlockKind::Entries, entries)?;
+            rest = behind;
+        }
+        if !rest.is_empty() {
+            out.block(BlockKind::Entries, rest)?;
+        }
+        self.entries.clear();
+        self.entries.shrink_to(MAX_PAYLOAD);
+        Ok(())
     }
 }
 
@@ -79,8 +145,7 @@ fn head(block: &Block) -> EntryHead<'_> {
     EntryHead { key: block.key(), value_len: block.value_len(), expires_at: block.expires_at() }
 }
 
-/// Writes one large entry, in blocks of its own. The snapshot keeps its value as it was, so it can be copied piece by
-/// piece. Returns how many entries that were.
+/// Writes one large entry, in blocks of its own. Returns how many entries that were.
 fn write_large(snapshot: &Snapshot<'_>, key: &[u8], out: &mut Output<'_>) -> Result<u64> {
     let mut payload = Vec::new();
     payload.try_reserve_exact(MAX_PAYLOAD).map_err(|_| Error::no_memory(MAX_PAYLOAD))?;
@@ -105,42 +170,107 @@ fn write_large(snapshot: &Snapshot<'_>, key: &[u8], out: &mut Output<'_>) -> Res
     }
 }
 
-struct Output<'f> {
-    file: &'f dyn File,
-    path: &'f Path,
-    len: u64,
+/// A part of the file that is being filled or written.
+struct Piece {
+    buf: AlignedBuf,
+    /// How much of it is filled.
+    len: usize,
+    /// What of it is to be written, and where in the file it belongs.
+    write: std::ops::Range<usize>,
+    offset: u64,
+    /// It, or one before it, could not be written.
+    failed: bool,
+}
+
+impl Piece {
+    fn new() -> Result<Piece> {
+        let buf = AlignedBuf::new(PIECE_CAPACITY).ok_or_else(|| Error::no_memory(PIECE_CAPACITY))?;
+        Ok(Piece { buf, len: 0, write: 0..0, offset: 0, failed: false })
+    }
+
+    /// Destines the first `len` bytes for the place `at` in the file. The file's first page is kept back.
+    fn place(&mut self, len: usize, at: u64, first_page: &mut AlignedBuf) {
+        let kept = if at == 0 { DIRECT_ALIGN } else { 0 };
+        first_page[..kept].copy_from_slice(&self.buf[..kept]);
+        (self.write, self.offset) = (kept..len, at + kept as u64);
+    }
+}
+
+/// Writes pieces to the file, one at a time. After the first failure no more.
+struct Sink<'s> {
+    state: Mutex<SinkState<'s>>,
+}
+
+struct SinkState<'s> {
+    stream: &'s mut Stream,
+    failed: Option<io::Error>,
+}
+
+impl Sink<'_> {
+    fn write(&self, piece: &mut Piece) {
+        let mut state = self.state.lock();
+        if state.failed.is_none() {
+            state.failed = state.stream.write(&piece.buf[piece.write.clone()], piece.offset).err();
+        }
+        piece.failed = state.failed.is_some();
+    }
+
+    /// Why writing failed, if it did.
+    fn failure(self) -> Option<io::Error> {
+        self.state.lock().failed.take()
+    }
+}
+
+/// The file, as it is put together.
+struct Output<'s> {
+    round: &'s Round<'s, Piece>,
+    /// What is being filled, and where in the file it begins.
+    piece: Piece,
+    at: u64,
+    first_page: AlignedBuf,
     blocks: u32,
 }
 
-impl<'f> Output<'f> {
-    fn new(file: &'f dyn File, path: &'f Path) -> Result<Output<'f>> {
-        let out = Output { file, path, len: HEADER_LEN as u64, blocks: 0 };
-        // An earlier attempt may have left something.
-        file.set_len(0).map_err(|cause| out.error("truncate", &cause))?;
-        Ok(out)
+impl Output<'_> {
+    fn len(&self) -> u64 {
+        self.at + self.piece.len as u64
     }
 
     fn block(&mut self, kind: BlockKind, payload: &[u8]) -> Result<()> {
         debug_assert!(payload.len() <= MAX_PAYLOAD);
         let header = layout::block_header(self.blocks, kind, payload);
-        self.write(&mut [IoSlice::new(&header), IoSlice::new(payload)], self.len)?;
-        self.len += (header.len() + payload.len()) as u64;
+        for part in [&header[..], payload] {
+            self.piece.buf[self.piece.len..][..part.len()].copy_from_slice(part);
+            self.piece.len += part.len();
+        }
         self.blocks += 1;
+        if self.piece.len >= PIECE { self.pass_on() } else { Ok(()) }
+    }
+
+    /// Has the piece written, but for what is not aligned; that begins the next one.
+    fn pass_on(&mut self) -> Result<()> {
+        let whole = self.piece.len / DIRECT_ALIGN * DIRECT_ALIGN;
+        let mut next = self.round.take()?;
+        if next.failed {
+            return Err(Error::new(ErrorKind::Io, "a piece could not be written"));
+        }
+        let carried = &self.piece.buf[whole..self.piece.len];
+        next.buf[..carried.len()].copy_from_slice(carried);
+        next.len = carried.len();
+        let mut full = std::mem::replace(&mut self.piece, next);
+        full.place(whole, self.at, &mut self.first_page);
+        self.round.pass_on(full);
+        self.at += whole as u64;
         Ok(())
     }
 
-    /// Writes the header, last, so that a file without it was never finished.
-    fn finish(self, header: Header) -> Result<Header> {
-        let header = Header { file_len: self.len, blocks: self.blocks, ..header };
-        self.write(&mut [IoSlice::new(&header.encode())], 0)?;
-        Ok(header)
-    }
-
-    fn write(&self, bufs: &mut [IoSlice<'_>], offset: u64) -> Result<()> {
-        vfs::write_all_at(self.file, bufs, offset).map_err(|cause| self.error("write", &cause))
-    }
-
-    fn error(&self, call: &str, cause: &io::Error) -> Error {
-        Error::file(call, self.path, cause)
+    /// Has the rest written; returns the header, to be written when all else is, and its page.
+    fn finish(mut self, header: Header) -> (Header, AlignedBuf) {
+        let header = Header { file_len: self.len(), blocks: self.blocks, ..header };
+        let len = self.piece.len.next_multiple_of(DIRECT_ALIGN);
+        self.piece.buf[self.piece.len..len].fill(0);
+        self.piece.place(len, self.at, &mut self.first_page);
+        self.round.pass_on(self.piece);
+        (header, self.first_page)
     }
 }

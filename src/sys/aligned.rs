@@ -1,8 +1,7 @@
 //! Memory that begins at a page, as reading and writing past the page cache wants it.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::{Deref, DerefMut};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::slice;
 
 /// The alignment of the memory: a page, and what [`DIRECT_ALIGN`](crate::vfs::DIRECT_ALIGN) asks for.
@@ -20,26 +19,27 @@ unsafe impl Send for AlignedBuf {}
 unsafe impl Sync for AlignedBuf {}
 
 impl AlignedBuf {
-    /// A buffer of `len` bytes; `None` when memory has run out.
+    /// A buffer of `len` bytes; `None` when memory has run out. It costs nothing until it is used, and when it is dropped
+    /// its memory is the system's again at once.
     pub fn new(len: usize) -> Option<AlignedBuf> {
         if len == 0 {
             return Some(AlignedBuf { start: NonNull::<Page>::dangling().cast(), len });
         }
-        // SAFETY: the layout is not empty.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout(len)?) })?;
-        Some(AlignedBuf { start, len })
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping, of no file, at an address that the kernel chooses. It is filled with zeros.
+        let start = unsafe { libc::mmap(ptr::null_mut(), len, access, kind, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return None;
+        }
+        Some(AlignedBuf { start: NonNull::new(start.cast())?, len })
     }
 }
 
-/// For its alignment.
+/// For its alignment, which no page of memory falls short of.
 #[repr(align(4096))]
 struct Page;
 
 const _: () = assert!(align_of::<Page>() == ALIGN && ALIGN.is_multiple_of(crate::vfs::DIRECT_ALIGN));
-
-fn layout(len: usize) -> Option<Layout> {
-    Layout::from_size_align(len, ALIGN).ok()
-}
 
 impl Deref for AlignedBuf {
     type Target = [u8];
@@ -60,9 +60,8 @@ impl DerefMut for AlignedBuf {
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
         if self.len > 0 {
-            let layout = layout(self.len).expect("it was allocated with this layout");
-            // SAFETY: allocated in `new` with this layout, and not used again.
-            unsafe { dealloc(self.start.as_ptr(), layout) };
+            // SAFETY: mapped in `new` with this length, and not used again.
+            unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
         }
     }
 }

@@ -4,8 +4,8 @@
 //! lock ([`shard`] says how they get by without), so reads scale with the threads, and wait for no writer but one that
 //! is moving keys of the same shard, or applying a batch. Keys are hashed under a random seed ([`hash`]).
 //!
-//! In an open store only one thread at a time changes the table, the leader of a group commit; recovery may use several.
-//! Readers and snapshots come from any thread.
+//! In an open store only one thread at a time changes the table, the leader of a group commit. Readers and snapshots come
+//! from any thread. Recovery fills it from several, each with keys of its own ([`Table::load`]).
 //!
 //! # Memory
 //!
@@ -22,7 +22,7 @@ mod snapshot;
 use std::mem;
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::{Lsn, Op};
 use crate::sys::block::Block;
 use crate::sys::epoch::{Domain, Pin};
@@ -191,6 +191,48 @@ impl Table {
         for (change, lsn) in changes.iter_mut().zip(first_lsn..) {
             change.apply(locked[index(change.hash)].as_mut().expect("locked above"), lsn)?;
         }
+        Ok(())
+    }
+
+    /// Makes room for so many keys in all, as far as there is memory, so that the shards need not grow one by one.
+    pub fn reserve(&self, keys: u64) {
+        let each = usize::try_from(keys / SHARDS as u64).unwrap_or(usize::MAX);
+        let pin = self.domain.pin(0);
+        self.shards.iter().for_each(|shard| self.lock(shard, &pin).reserve(each));
+    }
+
+    /// Applies changes with the LSNs that come with them, and empties `changes`. Several threads at once may do this,
+    /// while nobody does anything else, as long as the changes of one key all come from one thread. They are applied
+    /// shard by shard, those of a shard in the order in which they are given. Nothing is swept.
+    pub fn load(&self, changes: &mut Vec<(Lsn, Change)>) -> Result<()> {
+        let mut ends = [0; SHARDS];
+        changes.iter().for_each(|(_, change)| ends[index(change.hash)] += 1);
+        let mut end = 0;
+        ends.iter_mut().for_each(|count| (*count, end) = (end, end + *count));
+        let mut order = Vec::new();
+        order.try_reserve_exact(changes.len()).map_err(|_| Error::no_memory(changes.len() * size_of::<u32>()))?;
+        order.resize(changes.len(), 0u32);
+        for (at, (_, change)) in changes.iter().enumerate() {
+            let end = &mut ends[index(change.hash)];
+            order[*end] = at as u32;
+            *end += 1;
+        }
+        let mut start = 0;
+        for (shard, &end) in self.shards.iter().zip(&ends) {
+            let group = &order[start..end];
+            start = end;
+            if group.is_empty() {
+                continue;
+            }
+            let pin = self.domain.pin(0);
+            group.iter().for_each(|&at| shard.prefetch_slot(&pin, changes[at as usize].1.hash));
+            let mut shard = self.lock(shard, &pin);
+            for &at in group {
+                let (lsn, change) = &mut changes[at as usize];
+                change.apply(&mut shard, *lsn)?;
+            }
+        }
+        changes.clear();
         Ok(())
     }
 

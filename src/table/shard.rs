@@ -221,6 +221,18 @@ impl<'a> Locked<'a> {
         self.state.expiring > 0
     }
 
+    /// Makes room for so many keys in all. If there is no memory for that, the shard grows as it is filled.
+    pub fn reserve(&mut self, keys: usize) {
+        // A little more than the mean, for not all shards have equally many.
+        let capacity = (keys + keys / 16).checked_mul(4).map(|slots| (slots / 3 + 1).next_power_of_two());
+        if let Some(capacity) = capacity.filter(|&capacity| capacity > self.slots().capacity())
+            && let Some(larger) = SlotArray::new(self.context.pool, capacity.max(FIRST_CAPACITY))
+        {
+            self.move_all();
+            self.replace_array(larger);
+        }
+    }
+
     /// Sets a key; says whether it was there. Fails only when memory has run out so far that not even the slots kept in
     /// reserve are left.
     pub fn put(&mut self, hash: u64, block: Block) -> Result<bool> {
@@ -373,6 +385,7 @@ impl<'a> Locked<'a> {
         let (mut keys, mut looked_at) = (0, 0);
         while self.state.used_old > 0 {
             let at = self.state.move_at;
+            old.prefetch_ahead(at);
             match old.get(at) {
                 Some(block) => {
                     slots.adopt(self.context.hasher.hash(block.key()), old, at);

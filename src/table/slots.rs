@@ -16,6 +16,9 @@ use crate::sys::block::Block;
 use crate::sys::epoch::{Pin, Unlinked};
 use crate::sys::slot::{BlockRef, Content, Slot};
 
+/// How many slots ahead of a walk the blocks are fetched, so that waiting for one overlaps with waiting for the next.
+const AHEAD: usize = 12;
+
 /// An array, seen under a pin.
 #[derive(Clone, Copy)]
 pub struct Slots<'p> {
@@ -96,6 +99,11 @@ impl<'p> Slots<'p> {
         if !self.array.is_empty() {
             self.array[self.home(hash)].prefetch();
         }
+    }
+
+    /// Has the cache fetch a block that a walk which has come to `at` needs soon.
+    pub fn prefetch_ahead(self, at: usize) {
+        self.content(at.wrapping_add(AHEAD) & (self.capacity() - 1)).prefetch();
     }
 
     /// Has the cache fetch the block that a search will most likely find, given that the slots are there already.
@@ -183,6 +191,7 @@ impl<'p> Slots<'p> {
         let (mut at, last_home) = (self.home(*range.start()), self.home(*range.end()));
         let homes = last_home - at;
         for visited in 0..self.capacity() {
+            self.prefetch_ahead(at);
             match self.get(at) {
                 Some(block) => {
                     let hash = hash.hash(block.key());

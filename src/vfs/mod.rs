@@ -18,6 +18,7 @@
 pub mod os;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+pub mod stream;
 
 use std::io::{self, IoSlice};
 use std::path::Path;
@@ -58,6 +59,8 @@ pub trait File: Send + Sync {
     fn unlock(&self) -> io::Result<()>;
     /// Forgets what the page cache holds of the file, as far as possible, so that later reads come from the disk.
     fn drop_cache(&self);
+    /// Whether the page cache seems to hold the file, so that reading from there is faster than past it.
+    fn is_cached(&self) -> bool;
 }
 
 /// A file system, a clock, and a source of randomness.

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::ptr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -202,7 +203,34 @@ impl File for OsFile {
         // SAFETY: the descriptor is open; the call only gives advice.
         unsafe { libc::posix_fadvise(self.0.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
     }
+
+    fn is_cached(&self) -> bool {
+        let Some(len) = self.size().ok().and_then(|len| usize::try_from(len).ok()).filter(|&len| len > 0) else {
+            return true;
+        };
+        // SAFETY: a new mapping at an address that the kernel chooses; nothing is read through it.
+        let start =
+            unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, self.0.as_raw_fd(), 0) };
+        if start == libc::MAP_FAILED {
+            return true;
+        }
+        let probes = (0..PROBES).map(|probe| (len - 1) / PROBES * probe / PAGE * PAGE);
+        let cached = probes.filter(|&at| {
+            let mut is_cached = 0u8;
+            // SAFETY: the page lies in the mapping, and there is room for the byte that tells about it.
+            unsafe { libc::mincore(start.byte_add(at), 1, &raw mut is_cached) == 0 && is_cached & 1 != 0 }
+        });
+        let cached = cached.count();
+        // SAFETY: it is the mapping from above.
+        unsafe { libc::munmap(start, len) };
+        cached * 8 >= PROBES * 7
+    }
 }
+
+/// How many pages of a file are looked at to see whether it is cached.
+const PROBES: usize = 64;
+/// A multiple of the size of a page, whatever the system.
+const PAGE: usize = 64 << 10;
 
 fn pwritev(file: &fs::File, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
     let offset = libc::off_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;

@@ -699,6 +699,10 @@ impl File for SimFile {
     }
 
     fn drop_cache(&self) {}
+
+    fn is_cached(&self) -> bool {
+        false
+    }
 }
 
 impl Drop for SimFile {

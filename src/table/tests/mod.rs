@@ -255,3 +255,43 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn loading_from_several_threads_gives_what_applying_one_by_one_gives() {
+    use crate::pipe::go_round;
+    for reserved in [0, 1000, 30_000] {
+        let table = Table::new([3, 4]);
+        table.reserve(reserved);
+        let mut model = BTreeMap::new();
+        let load = |changes: &mut Vec<_>| {
+            table.load(changes).unwrap();
+            assert!(changes.is_empty());
+        };
+        go_round(c"load", 2, [Vec::new(), Vec::new(), Vec::new()], &load, |round| {
+            // The keys of a group are in no other: of each, a value, another, and for some its end.
+            for group in 0..10u32 {
+                let mut changes = round.take().unwrap();
+                // Also while there are keys, and others load.
+                table.reserve(reserved * u64::from(group) / 5);
+                for (at, lsn) in (0..6000u32).zip(1..) {
+                    let key = (group * 2000 + at % 2000).to_be_bytes();
+                    let is_delete = at >= 4000 && at.is_multiple_of(3);
+                    let value = if is_delete { vec![] } else { at.to_be_bytes().to_vec() };
+                    let op = if is_delete { Op::Delete } else { Op::Put };
+                    changes.push((lsn, table.change(op, Block::new(table.pool(), &key, &value, 0).unwrap())));
+                    if is_delete {
+                        model.remove(&key)
+                    } else {
+                        model.insert(key, value)
+                    };
+                }
+                round.pass_on(changes);
+            }
+        });
+        table.check_invariants();
+        assert_eq!(table.usage().keys, model.len() as u64);
+        for (key, value) in &model {
+            assert_eq!(&get(&table, key).unwrap(), value);
+        }
+    }
+}

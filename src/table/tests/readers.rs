@@ -39,7 +39,9 @@ fn beside(read: impl Fn() + Sync, write: impl FnOnce()) {
 fn a_key_that_stays_is_always_found_while_others_come_and_go() {
     const STAY: u64 = 1000;
     let table = Table::new([21, 22]);
-    (0..STAY).for_each(|key| drop(put(&table, &key.to_be_bytes(), &value(key, key + 1), key + 1)));
+    for key in 0..STAY {
+        put(&table, &key.to_be_bytes(), &value(key, key + 1), key + 1);
+    }
     let (reads, floor) = (AtomicU64::new(0), AtomicU64::new(0));
     let read = || {
         for key in 0..STAY {
@@ -99,7 +101,9 @@ fn a_batch_is_seen_whole() {
 #[test]
 fn many_lookups_at_once_find_what_each_would() {
     let table = Table::new([25, 26]);
-    (0..1000u64).for_each(|key| drop(put(&table, &key.to_be_bytes(), &value(key, key + 1), key + 1)));
+    for key in 0..1000u64 {
+        put(&table, &key.to_be_bytes(), &value(key, key + 1), key + 1);
+    }
     for count in [0, 1, 31, 32, 33, 100, 1500] {
         let mut lookups: Vec<_> = (0..count as u64).map(|at| ((at * 7 % 1500).to_be_bytes(), None)).collect();
         table.get_many(
