@@ -2,7 +2,8 @@
 #
 #   make build    the library, target/release/libkvwal.so and .a
 #   make run      store every file below /usr/include, be killed half-way, lose nothing
-#   make test     Rust tests, C and C++ tests, valgrind, the Python reader
+#   make test     Rust tests, C and C++ tests, valgrind, the Python reader, the benchmark in miniature
+#   make bench    measure against the disk, the memory and other stores: see bench/README.md; QUICK=1 takes two minutes
 #   make check    formatting, lints, header up to date, exported symbols
 #   make nightly  the property tests with 10,000 cases, and threads under helgrind and drd for longer
 #   make header   take over the generated header after a change of src/ffi
@@ -25,7 +26,19 @@ C_TESTS := wal_full_test wal_crash_test kv_correctness_test api_test lookups_tes
 CXX_TESTS := test_wal_format
 PROGRAMS := $(foreach kind,shared static,$(addprefix $(OUT)/$(kind)/,$(C_TESTS) $(CXX_TESTS)))
 
-.PHONY: build run test check nightly header clean rust-test c-test tools
+# make bench
+QUICK ?=
+ROUNDS ?=
+DURATION ?=
+SEED ?=
+ONLY ?=
+STORES ?=
+BENCH_DIR ?= target/bench/data
+RESULTS ?= bench/results
+PEERS := redis-server $(addprefix package:,liblmdb-dev librocksdb-dev libleveldb-dev libsqlite3-dev libdb-dev \
+    libtkrzw-dev libhiredis-dev)
+
+.PHONY: build run test check nightly header clean rust-test c-test bench bench-smoke tools
 
 build: tools
 	$(CARGO) build --release
@@ -37,7 +50,7 @@ run: build
 	@$(MAKE) --no-print-directory $(OUT)/header_store
 	$(OUT)/header_store $(SOURCE_DIR)
 
-test: rust-test c-test
+test: rust-test c-test bench-smoke
 	@echo "all tests passed"
 
 rust-test: tools
@@ -47,6 +60,20 @@ c-test: build
 	@tools/need.sh g++ valgrind strace python3
 	@$(MAKE) --no-print-directory $(PROGRAMS) $(OUT)/threads_race $(OUT)/commit_cost
 	c-tests/run.sh $(OUT)
+
+# What is missing is left out, by name; so nothing but the measuring itself may fail here.
+bench: build
+	@tools/need.sh python3
+	@for wanted in gnuplot mkfs.ext4 strip package:zlib1g-dev $(PEERS); do tools/need.sh "$$wanted" || true; done
+	@CC="$(CC)" CARGO="$(CARGO)" bench/build.sh target/bench $(LIB_DIR)
+	@bench/run.py --programs target/bench --library $(LIB_DIR)/libkvwal.so --data $(BENCH_DIR) --results $(RESULTS) \
+	    $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(DURATION),--seconds $(DURATION)) \
+	    $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY)) $(if $(STORES),--stores $(STORES))
+
+bench-smoke: build
+	@tools/need.sh python3
+	@CC="$(CC)" bench/build.sh --without-peers target/bench-smoke $(LIB_DIR)
+	@bench/smoke.py target/bench-smoke
 
 check: tools
 	@tools/need.sh nm

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that commands are there: need.sh COMMAND...
+# Makes sure that commands and libraries are there: need.sh COMMAND... package:DEBIAN-PACKAGE...
 # What is missing is installed when this runs as root on Debian; otherwise one line says what to install.
 set -euo pipefail
 
@@ -7,14 +7,25 @@ package_of() {
     case $1 in
         g++ | gcc | make | valgrind | strace | python3) echo "$1" ;;
         cc) echo gcc ;;
-        nm) echo binutils ;;
+        nm | strip) echo binutils ;;
+        gnuplot) echo gnuplot-nox ;;
+        mkfs.ext4) echo e2fsprogs ;;
+        redis-server) echo redis-server ;;
+        package:*) echo "${1#package:}" ;;
         *) echo "" ;;
+    esac
+}
+
+is_there() {
+    case $1 in
+        package:*) dpkg-query -W -f='${Status}' "${1#package:}" 2> /dev/null | grep -q 'ok installed' ;;
+        *) command -v "$1" > /dev/null ;;
     esac
 }
 
 packages=() others=()
 for command in "$@"; do
-    command -v "$command" > /dev/null && continue
+    is_there "$command" && continue
     package=$(package_of "$command")
     if [ -n "$package" ]; then packages+=("$package"); else others+=("$command"); fi
 done
