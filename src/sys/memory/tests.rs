@@ -291,6 +291,15 @@ fn one_who_cannot_start_a_thread_maps_chunks_himself() {
     assert!(pool.mapped_bytes() <= 2 * map::CHUNK, "{} bytes stay mapped", pool.mapped_bytes());
 }
 
+/// Ends a thread that looks at the flag, also when the one that runs the test panics.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.swap(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn threads_come_and_go_while_the_helper_runs() {
     let pool = Pool::new();
@@ -304,12 +313,12 @@ fn threads_come_and_go_while_the_helper_runs() {
                 unsafe { array.start().write_bytes(1, array.len()) };
             }
         });
+        let _done = Done(&done);
         for _ in 0..3 {
             let blocks: Vec<Filled> = (0..CLASSES * 500).map(|n| Filled::new(&pool, 1 + n * 7 % 700, 3)).collect();
             check(&pool);
             blocks.into_iter().for_each(Filled::free);
         }
-        done.swap(true, Ordering::Relaxed);
     });
     assert_wholly_free(&pool);
 }

@@ -19,6 +19,15 @@ fn check(key: u64, found: &[u8]) -> Lsn {
     lsn
 }
 
+/// Ends the readers, also when the writer panics.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.swap(true, Ordering::Relaxed);
+    }
+}
+
 /// Runs `read` on a few threads for as long as `write` takes.
 fn beside(read: impl Fn() + Sync, write: impl FnOnce()) {
     let is_done = AtomicBool::new(false);
@@ -30,8 +39,8 @@ fn beside(read: impl Fn() + Sync, write: impl FnOnce()) {
                 }
             });
         }
+        let _done = Done(&is_done);
         write();
-        is_done.swap(true, Ordering::Relaxed);
     });
 }
 
