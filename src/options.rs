@@ -47,7 +47,8 @@ pub struct Options {
     /// How much log starts a checkpoint in the background. By default 64 MiB, or the size of the newest checkpoint
     /// where that is more, so that checkpoints write at most about as much again as the log does.
     pub checkpoint_wal_bytes: Size,
-    /// How many zero-filled bytes are kept ahead of the last record. By default 256 KiB, at most 64 MiB.
+    /// How many zero-filled bytes are kept ahead of the last record. By default 1 MiB, at most 64 MiB. From 64 KiB
+    /// on a background thread writes them.
     pub preallocate: Size,
     /// What to do about damage.
     pub recovery: RecoveryMode,
@@ -72,7 +73,7 @@ impl Options {
     /// Bytes to keep ahead of the last record.
     pub(crate) fn preallocate_bytes(&self) -> u64 {
         match self.preallocate {
-            Size::Default => 256 << 10,
+            Size::Default => 1 << 20,
             Size::Bytes(bytes) => bytes.min(MAX_PREALLOCATE),
             Size::Never => 0,
         }

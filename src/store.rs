@@ -4,8 +4,8 @@ use std::ffi::CStr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use crate::batch::Batch;
@@ -17,14 +17,14 @@ use crate::lock::{self, DirLock};
 use crate::options::{Options, Size, SyncMode};
 use crate::recovery::{self, Recovered, Report};
 use crate::sys::block::Block;
-use crate::sys::event::Event;
+use crate::sys::event::Bell;
 use crate::sys::fork::Owner;
 use crate::sys::thread::Thread;
 use crate::table::{Change, Cursor, is_expired};
 use crate::vfs::Vfs;
 use crate::vfs::os::OsVfs;
 use crate::wal::Latch;
-use crate::wal::pair::LogPair;
+use crate::wal::pair::{Ahead, LogPair};
 
 /// A durable key-value store in a directory.
 ///
@@ -36,8 +36,10 @@ pub struct Store {
     owner: Owner,
     /// `None` once the store is closed.
     lock: Option<DirLock>,
-    /// Ends the thread that syncs.
-    stop: Option<Arc<Event>>,
+    /// Calls the thread that does the log's chores.
+    bell: Option<Arc<Bell>>,
+    /// Ends it.
+    stop: Arc<AtomicBool>,
     threads: Vec<Thread>,
     report: Report,
     errors: AtomicU64,
@@ -102,29 +104,28 @@ impl Store {
         let owner = Owner::current().map_err(|cause| Error::file("open", &dir, &cause))?;
         let Recovered { table, log, next, checkpoint, report } = recovery::recover(&*vfs, &dir, options)?;
         let latch = Arc::new(Latch::default());
-        let preallocate = options.preallocate_bytes();
-        let logs = LogPair::new(Arc::clone(&vfs), &dir, log, next, preallocate, Arc::clone(&latch));
+        let ahead = options.preallocate_bytes();
+        let fills = Ahead::wants_filler(ahead);
+        let bell = match fills || options.sync == SyncMode::Interval {
+            true => Some(Arc::new(Bell::new().map_err(|cause| Error::io("eventfd", &cause))?)),
+            false => None,
+        };
+        let ahead = Ahead { bytes: ahead, filler: bell.clone().filter(|_| fills) };
+        let logs = LogPair::new(Arc::clone(&vfs), &dir, log, next, ahead, Arc::clone(&latch));
         let newest = checkpoint.map(|header| Newest { lsn: header.lsn, file_len: header.file_len });
         let engine = Arc::new(Engine::new(vfs, dir, options.clone(), table, logs, latch, newest));
-        let mut store =
-            Store { engine, owner, lock: None, stop: None, threads: Vec::new(), report, errors: AtomicU64::new(0) };
+        let stop = Arc::new(AtomicBool::new(false));
+        let (threads, errors) = (Vec::new(), AtomicU64::new(0));
+        let mut store = Store { engine, owner, lock: None, bell, stop, threads, report, errors };
         store.start_threads()?;
         Ok(store)
     }
 
     /// Starts the threads that the options call for.
     fn start_threads(&mut self) -> Result<()> {
-        let options = &self.engine.options;
-        if options.sync == SyncMode::Interval {
-            let interval = Duration::from_millis(options.sync_interval_ms.max(1));
-            let stop = Arc::new(Event::new().map_err(|cause| Error::io("eventfd", &cause))?);
-            self.stop = Some(Arc::clone(&stop));
-            self.start(c"kvwal-sync", move |engine| {
-                while !stop.wait(interval) {
-                    // A failure is latched, and the next write reports it.
-                    let _ = engine.sync();
-                }
-            })?;
+        if let Some(bell) = self.bell.clone() {
+            let stop = Arc::clone(&self.stop);
+            self.start(c"kvwal-log", move |engine| do_chores(engine, &bell, &stop))?;
         }
         if self.engine.options.checkpoint_wal_bytes != Size::Never {
             self.start(c"kvwal-ckpt", |engine| {
@@ -343,8 +344,9 @@ impl Store {
             self.leave_to_parent();
             return Err(error);
         }
-        if let Some(stop) = &self.stop {
-            stop.set();
+        self.stop.swap(true, Ordering::Relaxed);
+        if let Some(bell) = &self.bell {
+            bell.ring();
         }
         self.engine.checkpoints.stop();
         let mut result = Ok(());
@@ -374,6 +376,25 @@ impl Drop for Store {
         if self.lock.is_some() || !self.threads.is_empty() {
             // Whoever wants to know calls close().
             let _ = self.shut();
+        }
+    }
+}
+
+/// The chores of the log: fills zeros ahead when it is called for that, and syncs at regular times if the mode is
+/// [`SyncMode::Interval`]. Failures are latched or made up for by the writers, who report them.
+fn do_chores(engine: &Engine, bell: &Bell, stop: &AtomicBool) {
+    let interval = (engine.options.sync == SyncMode::Interval)
+        .then(|| Duration::from_millis(engine.options.sync_interval_ms.max(1)));
+    let mut synced = Instant::now();
+    loop {
+        bell.wait(interval.map(|interval| interval.saturating_sub(synced.elapsed())));
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let _ = engine.logs.fill();
+        if interval.is_some_and(|interval| synced.elapsed() >= interval) {
+            synced = Instant::now();
+            let _ = engine.sync();
         }
     }
 }

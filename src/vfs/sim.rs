@@ -7,7 +7,7 @@
 //! synced is decided sector by sector: each 512-byte sector of a file, and the file's length, is as it was after some
 //! prefix of the changes, each prefix chosen for itself; of the changes of a directory any subset has happened. A sync
 //! that fails leaves the page cache as it was and calls it clean, while the disk got an arbitrary part: a later sync
-//! succeeds and changes nothing.
+//! succeeds and changes nothing. Only those who have the same file open by other descriptions fail once, too.
 //!
 //! Past the page cache a file is read and written as it is through it, as long as offsets, lengths and buffers are
 //! aligned, and nothing of it is durable sooner; [`set_direct`](SimDisk::set_direct) makes a disk that cannot do it.
@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSlice};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Access, DIRECT_ALIGN, File, Vfs};
@@ -105,6 +106,8 @@ struct FileData {
     durable: Vec<u8>,
     pending: Vec<FileChange>,
     is_locked: bool,
+    /// How many syncs have failed.
+    failed_syncs: u64,
 }
 
 #[derive(Clone)]
@@ -201,6 +204,7 @@ impl FileData {
     fn fail_sync(&mut self, random: &mut Random) {
         self.durable = self.torn(random);
         self.pending.clear();
+        self.failed_syncs += 1;
     }
 }
 
@@ -452,9 +456,7 @@ impl Vfs for SimDisk {
             }
             None => return Err(io::Error::from_raw_os_error(libc::ENOENT)),
         };
-        let generation = disk.generation;
-        drop(disk);
-        Ok(Arc::new(SimFile { disk: self.clone(), file, generation, is_direct: false, has_lock: Mutex::new(false) }))
+        Ok(Arc::new(SimFile::new(self, &disk, file, false)))
     }
 
     fn open_direct(&self, path: &Path) -> io::Result<Option<Arc<dyn File>>> {
@@ -465,10 +467,7 @@ impl Vfs for SimDisk {
         if disk.direct == Direct::NotOffered {
             return Ok(None);
         }
-        let generation = disk.generation;
-        drop(disk);
-        let has_lock = Mutex::new(false);
-        Ok(Some(Arc::new(SimFile { disk: self.clone(), file, generation, is_direct: true, has_lock })))
+        Ok(Some(Arc::new(SimFile::new(self, &disk, file, true))))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -565,9 +564,17 @@ struct SimFile {
     /// Opened past the page cache.
     is_direct: bool,
     has_lock: Mutex<bool>,
+    /// How many failed syncs of the file it knows of.
+    failed_syncs: AtomicU64,
 }
 
 impl SimFile {
+    fn new(disk: &SimDisk, state: &Disk, file: usize, is_direct: bool) -> SimFile {
+        let failed_syncs = AtomicU64::new(state.files[file].failed_syncs);
+        let has_lock = Mutex::new(false);
+        SimFile { disk: disk.clone(), file, generation: state.generation, is_direct, has_lock, failed_syncs }
+    }
+
     fn begin(&self, call: Call) -> io::Result<MutexGuard<'_, Disk>> {
         let disk = self.disk.begin(call)?;
         self.check(&disk)?;
@@ -612,12 +619,17 @@ impl SimFile {
             Some(errno) if errno != 0 => {
                 if disk.off_at.is_none() {
                     disk.files[self.file].fail_sync(&mut disk.random);
+                    self.failed_syncs.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(io::Error::from_raw_os_error(errno))
             }
             _ => {
-                disk.files[self.file].sync();
-                Ok(())
+                let file = &mut disk.files[self.file];
+                file.sync();
+                match self.failed_syncs.swap(file.failed_syncs, Ordering::Relaxed) {
+                    known if known == file.failed_syncs => Ok(()),
+                    _ => Err(io::Error::from_raw_os_error(libc::EIO)),
+                }
             }
         }
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::repair::{self, Source};
 use super::scan::{self, Scan};
+use super::space::Space;
 use super::writer::{Position, Writer};
 use super::{Latch, behind};
 use crate::error::{Error, ErrorKind, Result};
@@ -47,7 +48,8 @@ impl Log {
         make_whole(vfs, dir, &Source { file: &*file, path }, &scan)?;
         let at = Position { end: scan.end, last_lsn: scan.last_lsn, durable_lsn: scan.last_lsn };
         let latch = Arc::new(Latch::default());
-        let writer = Writer::new(Arc::clone(&file), path.to_owned(), at, 0, Arc::clone(&latch));
+        let writer =
+            Writer::new(Arc::clone(&file), path.to_owned(), at, Arc::new(Space::new(at.end, 0)), Arc::clone(&latch));
         let owner = Owner::current().map_err(|cause| Error::file("open", path, &cause))?;
         Ok(Log { writer, file, latch, owner })
     }

@@ -22,9 +22,9 @@
 //! # Zeros ahead
 //!
 //! Syncing a write that extends a file costs more than syncing one over allocated, written blocks, for the file system
-//! must record the new length, too. So when a group does not fit into the zeros ahead of it, the write that carries it
-//! carries the next zeros as well. A record is never all zeros, so they end the log as the end of the file does. The
-//! space is given back when the log is closed.
+//! must record the new length, too. So there are zeros ahead of the last record, which a background thread writes
+//! ([`space`]). A record is never all zeros, so they end the log as the end of the file does. The space is given back
+//! when the log is closed.
 //!
 //! [`Log`] is such a log on its own, without a store.
 
@@ -34,6 +34,7 @@ pub mod pair;
 pub mod reader;
 pub mod repair;
 pub mod scan;
+pub mod space;
 pub mod writer;
 
 pub use log::{Log, replay};

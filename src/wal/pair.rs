@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Latch;
+use super::space::{LEAST_FOR_FILLER, Space};
 use super::writer::{Position, Writer, sync_file};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Record;
+use crate::sys::event::Bell;
 use crate::sys::sync::{Mutex, MutexGuard};
 use crate::vfs::{Access, File, Vfs};
 
@@ -23,14 +25,47 @@ pub const NEXT: &str = "wal.next";
 pub struct LogPair {
     vfs: Arc<dyn Vfs>,
     dir: PathBuf,
-    preallocate: u64,
+    ahead: Ahead,
     latch: Arc<Latch>,
     active: Mutex<Active>,
+    /// That of the active log. Taken alone.
+    space: Mutex<Arc<Space>>,
     /// Held during a sync that is not part of an append. Two syncs of one file at once could not both be believed: the
     /// kernel reports a failure to one of them.
     syncing: Mutex<()>,
     commits: AtomicU64,
     syncs: AtomicU64,
+}
+
+/// What is to be kept ahead of the last record.
+pub struct Ahead {
+    /// So many bytes.
+    pub bytes: u64,
+    /// Calls the thread that fills them with zeros. `None`: there is none.
+    pub filler: Option<Arc<Bell>>,
+}
+
+impl Ahead {
+    /// Whether so many bytes call for a thread.
+    pub fn wants_filler(bytes: u64) -> bool {
+        bytes >= LEAST_FOR_FILLER
+    }
+
+    /// The space of the log `path`, which nobody renames meanwhile.
+    fn space(&self, vfs: &dyn Vfs, path: &Path, len: u64) -> Space {
+        let Some(bell) = &self.filler else { return Space::new(len, self.bytes) };
+        match vfs.open(path, Access::Write) {
+            Ok(file) => Space::with_filler(len, self.bytes, file, path.to_owned(), Arc::clone(bell)),
+            // Then the writers carry the zeros.
+            Err(_) => Space::new(len, self.bytes),
+        }
+    }
+}
+
+/// An empty `wal.next`.
+pub struct NextLog {
+    file: Arc<dyn File>,
+    space: Arc<Space>,
 }
 
 struct Active {
@@ -78,19 +113,27 @@ impl LogPair {
         dir: &Path,
         log: OpenLog,
         next: Option<OpenLog>,
-        preallocate: u64,
+        ahead: Ahead,
         latch: Arc<Latch>,
     ) -> LogPair {
-        let writer = |(file, at): OpenLog, name| Writer::new(file, dir.join(name), at, preallocate, Arc::clone(&latch));
-        let log = writer(log, LOG);
+        let writer = |(file, at): OpenLog, path: PathBuf, space| Writer::new(file, path, at, space, Arc::clone(&latch));
+        let (log_path, next_path) = (dir.join(LOG), dir.join(NEXT));
         let active = match next {
-            None => Active { writer: log, retiring: None },
-            Some(next) => Active { writer: writer(next, NEXT), retiring: Some(log) },
+            None => {
+                let space = Arc::new(ahead.space(&*vfs, &log_path, log.1.end));
+                Active { writer: writer(log, log_path, space), retiring: None }
+            }
+            Some(next) => {
+                let space = Arc::new(ahead.space(&*vfs, &next_path, next.1.end));
+                let full = Arc::new(Space::new(log.1.end, 0));
+                Active { writer: writer(next, next_path, space), retiring: Some(writer(log, log_path, full)) }
+            }
         };
         LogPair {
             vfs,
             dir: dir.to_owned(),
-            preallocate,
+            ahead,
+            space: Mutex::new(Arc::clone(active.writer.space())),
             active: Mutex::new(active),
             syncing: Mutex::new(()),
             commits: AtomicU64::new(0),
@@ -140,7 +183,7 @@ impl LogPair {
 
     /// Makes an empty `wal.next`, durably, unless the last checkpoint was not completed and left one. To be passed to
     /// [`switch`](Self::switch).
-    pub fn prepare(&self) -> Result<Option<Arc<dyn File>>> {
+    pub fn prepare(&self) -> Result<Option<NextLog>> {
         self.latch.check()?;
         if self.is_retiring() {
             return Ok(None);
@@ -161,12 +204,13 @@ impl LogPair {
             return Err(Error::file("fsync", &path, &cause));
         }
         self.sync_dir()?;
-        Ok(Some(file))
+        let space = Arc::new(self.ahead.space(&*self.vfs, &path, 0));
+        Ok(Some(NextLog { file, space }))
     }
 
     /// Makes all records so far durable, directs the following ones to `next`, if given, and runs `begin`, before
     /// anybody else can append.
-    pub fn switch<R>(&self, next: Option<Arc<dyn File>>, begin: impl FnOnce(Position) -> R) -> Result<R> {
+    pub fn switch<R>(&self, next: Option<NextLog>, begin: impl FnOnce(Position) -> R) -> Result<R> {
         let _alone = self.syncing.lock();
         let mut active = self.active.lock();
         let at = active.writer.position();
@@ -174,9 +218,12 @@ impl LogPair {
             active.writer.sync()?;
             self.syncs.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(file) = next {
+        if let Some(NextLog { file, space }) = next {
             let at = Position { end: 0, ..active.writer.position() };
-            let writer = Writer::new(file, self.dir.join(NEXT), at, self.preallocate, Arc::clone(&self.latch));
+            *self.space.lock() = Arc::clone(&space);
+            space.used(0);
+            let writer = Writer::new(file, self.dir.join(NEXT), at, space, Arc::clone(&self.latch));
+            active.writer.close_space();
             active.retiring = Some(std::mem::replace(&mut active.writer, writer));
         }
         Ok(begin(active.writer.position()))
@@ -203,6 +250,12 @@ impl LogPair {
     pub fn sync_dir(&self) -> Result<()> {
         self.latch.check()?;
         self.vfs.sync_dir(&self.dir).map_err(|cause| self.latch.set(&Error::file("fsync directory", &self.dir, &cause)))
+    }
+
+    /// Fills the space ahead with zeros, as far as that is wanted. For the background thread alone.
+    pub fn fill(&self) -> Result<()> {
+        let space = Arc::clone(&self.space.lock());
+        space.fill(&self.latch)
     }
 
     /// Makes all records durable and gives allocated space back.

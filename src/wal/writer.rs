@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Latch;
+use super::space::Space;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, Lsn, Record};
 use crate::sys::block::MAX_LSN;
@@ -35,9 +36,8 @@ pub struct Writer {
     file: Arc<dyn File>,
     path: PathBuf,
     at: Position,
-    /// The file's length: `at.end` and the zeros behind it.
-    allocated: u64,
-    preallocate: u64,
+    /// The zeros behind `at.end`.
+    space: Arc<Space>,
     latch: Arc<Latch>,
     /// The group being written; kept for its memory.
     buffer: Vec<u8>,
@@ -45,8 +45,14 @@ pub struct Writer {
 
 impl Writer {
     /// A writer behind the records of `file`, whose length is `at.end`.
-    pub fn new(file: Arc<dyn File>, path: PathBuf, at: Position, preallocate: u64, latch: Arc<Latch>) -> Writer {
-        Writer { file, path, at, allocated: at.end, preallocate, latch, buffer: Vec::new() }
+    pub fn new(file: Arc<dyn File>, path: PathBuf, at: Position, space: Arc<Space>, latch: Arc<Latch>) -> Writer {
+        debug_assert_eq!(space.filled(), at.end);
+        Writer { file, path, at, space, latch, buffer: Vec::new() }
+    }
+
+    /// The space ahead of its records.
+    pub fn space(&self) -> &Arc<Space> {
+        &self.space
     }
 
     /// Where the log ends.
@@ -86,6 +92,7 @@ impl Writer {
         }
         self.at.end += len;
         self.at.last_lsn = last_lsn;
+        self.space.used(self.at.end);
         Ok(())
     }
 
@@ -101,19 +108,29 @@ impl Writer {
         self.at.durable_lsn = self.at.durable_lsn.max(lsn);
     }
 
-    /// Gives the zeros behind the last record back, and makes the new length durable.
+    /// Gives the zeros behind the last record back, and makes the new length durable. No record is appended any more.
     pub fn trim(&mut self) -> Result<()> {
         self.latch.check()?;
-        if self.allocated > self.at.end {
+        let mut frontier = self.space.lock();
+        if self.space.close(&mut frontier) > self.at.end {
             self.file.set_len(self.at.end).map_err(|cause| self.error("truncate", self.at.end, &cause))?;
-            self.allocated = self.at.end;
+            self.space.cut(&mut frontier, self.at.end);
+            drop(frontier);
             sync_file(&*self.file, &self.path, &self.latch)?;
         }
         Ok(())
     }
 
+    /// Ends the filling with zeros, which may go on for one more piece.
+    pub fn close_space(&self) {
+        self.space.stop();
+    }
+
     fn write(&mut self, group: &Group<'_>, sync: bool) -> Result<()> {
-        let zeros = self.zeros_behind(group.len);
+        if self.at.end + group.len <= self.space.filled() {
+            return self.write_or_roll_back(group, 0, sync);
+        }
+        let zeros = self.space.to_carry(group.len);
         match self.write_or_roll_back(group, zeros, sync) {
             // Perhaps there is room for the records alone.
             Err(error) if error.kind() == ErrorKind::NoSpace && zeros > 0 => self.write_or_roll_back(group, 0, sync),
@@ -121,19 +138,9 @@ impl Writer {
         }
     }
 
-    /// How many zeros to write behind a group: none if it fits into those that are there, or is so large that its own
-    /// sync costs more than they could save.
-    fn zeros_behind(&self, len: u64) -> u64 {
-        let fits = self.at.end + len <= self.allocated;
-        if fits || len >= self.preallocate { 0 } else { self.preallocate }
-    }
-
     fn write_or_roll_back(&mut self, group: &Group<'_>, zeros: u64, sync: bool) -> Result<()> {
-        match vfs::write_all_at(&*self.file, &mut group.slices(zeros), self.at.end) {
-            Ok(()) => {
-                self.allocated = self.allocated.max(self.at.end + group.len + zeros);
-                Ok(())
-            }
+        match self.write_within_space(group, zeros) {
+            Ok(()) => Ok(()),
             Err(cause) => {
                 let error = self.error("write", self.at.end, &cause);
                 self.roll_back(sync)?;
@@ -142,12 +149,32 @@ impl Writer {
         }
     }
 
+    fn write_within_space(&self, group: &Group<'_>, zeros: u64) -> io::Result<()> {
+        let end = self.at.end + group.len;
+        let write = || vfs::write_all_at(&*self.file, &mut group.slices(zeros), self.at.end);
+        if end <= self.space.filled() {
+            return write();
+        }
+        // What is beyond the zeros belongs to whoever holds the lock.
+        let mut frontier = self.space.lock();
+        write()?;
+        if end + zeros > self.space.filled() {
+            self.space.extend(&mut frontier, end + zeros, zeros);
+        }
+        Ok(())
+    }
+
     /// Takes back a write that failed, so that nothing is ever written behind an incomplete record. It is synced here only
     /// if this writer is the one that syncs: otherwise another thread's sync of the same file could be told of success
     /// because the failure was reported here.
     fn roll_back(&mut self, sync: bool) -> Result<()> {
-        self.allocated = self.at.end;
-        let cut = self.file.set_len(self.at.end).and_then(|()| if sync { self.file.sync_data() } else { Ok(()) });
+        let mut frontier = self.space.lock();
+        self.space.cut(&mut frontier, self.at.end);
+        let mut cut = self.file.set_len(self.at.end);
+        drop(frontier);
+        if sync {
+            cut = cut.and_then(|()| self.file.sync_data());
+        }
         cut.map_err(|cause| self.latch.set(&self.error("roll back", self.at.end, &cause)))
     }
 

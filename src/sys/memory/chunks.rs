@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::class::UNIT;
 use super::map::{self, CHUNK};
-use crate::sys::event::Event;
+use crate::sys::event::Bell;
 use crate::sys::valgrind;
 
 pub const UNITS: usize = CHUNK / UNIT;
@@ -85,7 +85,7 @@ pub struct Chunks {
     pub runs: usize,
     pub helper: Helper,
     /// Wakes the helper.
-    pub wake: Option<Arc<Event>>,
+    pub wake: Option<Arc<Bell>>,
     /// Tells the helper to end.
     pub stop: bool,
 }
@@ -222,7 +222,7 @@ impl Chunks {
             && let Some(wake) = &self.wake
         {
             self.helper = Helper::Awake;
-            wake.set();
+            wake.ring();
         }
     }
 

@@ -15,12 +15,11 @@ use std::time::Duration;
 use super::chunks::{Helper, Task};
 use super::map::{self, CHUNK};
 use super::{Pool, Shared};
-use crate::sys::event::Event;
+use crate::sys::event::Bell;
 use crate::sys::thread::Thread;
 
 /// How long a reserve is kept that nobody needs.
 const PATIENCE: Duration = Duration::from_millis(250);
-const FOR_EVER: Duration = Duration::MAX;
 /// What starting a thread takes of malloc, and more.
 const NEEDED_MEMORY: usize = 4096;
 
@@ -51,7 +50,7 @@ impl Pool {
             let mut chunks = self.shared().chunks.lock();
             chunks.stop = true;
             if let Some(wake) = &chunks.wake {
-                wake.set();
+                wake.ring();
             }
         }
         if let Some(thread) = self.helper.lock().take() {
@@ -63,9 +62,9 @@ impl Pool {
 
 /// What the helper needs, if there is enough of everything. Without memory there is no point in a helper, and starting
 /// it would end the process.
-fn prepare() -> Option<Arc<Event>> {
+fn prepare() -> Option<Arc<Bell>> {
     Vec::<u8>::new().try_reserve_exact(NEEDED_MEMORY).ok()?;
-    Event::new().ok().map(Arc::new)
+    Bell::new().ok().map(Arc::new)
 }
 
 struct SharedRef(NonNull<Shared>);
@@ -73,16 +72,9 @@ struct SharedRef(NonNull<Shared>);
 // SAFETY: what the pool shares is made to be used by several threads.
 unsafe impl Send for SharedRef {}
 
-fn run(shared: SharedRef, wake: &Event) {
+fn run(shared: SharedRef, wake: &Bell) {
     // SAFETY: the pool waits for this thread before it lets go of what it shares.
     let shared = unsafe { shared.0.as_ref() };
-    let sleep = |time| {
-        let woken = wake.wait(time);
-        if woken {
-            wake.clear();
-        }
-        woken
-    };
     loop {
         let task = {
             let mut chunks = shared.chunks.lock();
@@ -95,7 +87,7 @@ fn run(shared: SharedRef, wake: &Event) {
             Task::Map => match map::map(CHUNK) {
                 Some(start) => shared.chunks.lock().add_bare(start),
                 None => {
-                    sleep(PATIENCE);
+                    wake.wait(Some(PATIENCE));
                     None
                 }
             },
@@ -106,7 +98,7 @@ fn run(shared: SharedRef, wake: &Event) {
             }
             Task::Unmap(start) => Some(start),
             Task::Sleep { but_not_for_ever } => {
-                let woken = sleep(if but_not_for_ever { PATIENCE } else { FOR_EVER });
+                let woken = wake.wait(but_not_for_ever.then_some(PATIENCE));
                 if woken { None } else { shared.chunks.lock().shrink_reserve() }
             }
         };
