@@ -128,10 +128,18 @@
 /* kv_options.sync: a write returns after its record is on stable storage. The default. */
 #define KV_SYNC_ALWAYS 0
 
-/* kv_options.sync: a write returns after the kernel has it; a background thread syncs every sync_interval_ms. */
+/*
+ * kv_options.sync: a write returns when it is in the log's memory. A background thread hands that over to the kernel every
+ * few milliseconds, and syncs every sync_interval_ms. So the death of the process may take the writes of the last few
+ * milliseconds, and a power cut those of the last sync_interval_ms, although they were acknowledged; what remains is
+ * an exact prefix. kv_sync(), kv_checkpoint() and kv_close() leave nothing behind.
+ */
 #define KV_SYNC_INTERVAL 1
 
-/* kv_options.sync: a write returns after the kernel has it; only kv_sync(), kv_checkpoint() and kv_close() sync. */
+/*
+ * kv_options.sync: a write returns after the kernel has it; only kv_sync(), kv_checkpoint() and kv_close() sync.
+ * The death of the process takes nothing.
+ */
 #define KV_SYNC_NONE 2
 
 /* kv_options.recovery: open with the longest exact prefix, and report what was cut. The default. */
@@ -187,7 +195,8 @@ typedef struct kv_options {
     uint64_t checkpoint_wal_bytes;
     /*
      * Keep up to this many zero-filled bytes ahead of the last record, which makes the sync of a small write cheaper.
-     * 0: 256 KiB. UINT64_MAX: none. More than 64 MiB counts as 64 MiB.
+     * A background thread writes them. 0: 1 MiB, and none in the relaxed modes, which do not gain by it. UINT64_MAX: none.
+     * More than 64 MiB counts as 64 MiB, and below 64 KiB there is no thread: writers carry them.
      */
     uint64_t preallocate;
     /* Non-zero: a store that does not exist is an error (KV_IO) instead of being created. */

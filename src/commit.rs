@@ -19,7 +19,9 @@
 //! - **Failure.** If the group fails, each of its requests gets the error. If the leader panics, the same happens on
 //!   the way out ([`Leading`]), and the queue stays closed, for nobody knows how far it had come.
 //!
-//! Two condition variables, for groups of even and odd number, keep the end of one group from waking the next.
+//! Two condition variables, for groups of even and odd number, keep the end of one group from waking the next. The first
+//! request of a group waits at another, alone, so that it can be called to lead by a broadcast: a signal may get lost in
+//! glibc 2.25 to 2.40 (its bug 25847), and then nobody would lead.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -51,6 +53,8 @@ pub struct CommitQueue<R> {
     state: Mutex<State<R>>,
     /// For the waiting requests of groups of even and odd number.
     done: [Condvar; 2],
+    /// For the first request of such a group.
+    lead: [Condvar; 2],
 }
 
 struct State<R> {
@@ -99,7 +103,7 @@ impl<R: Request> CommitQueue<R> {
             last_group: 0,
             closed: None,
         };
-        CommitQueue { state: Mutex::new(state), done: [Condvar::new(), Condvar::new()] }
+        CommitQueue { state: Mutex::new(state), done: Default::default(), lead: Default::default() }
     }
 
     /// Has a request committed, together with those of other threads, and gives it back.
@@ -110,10 +114,11 @@ impl<R: Request> CommitQueue<R> {
         }
         let number = state.push(request)?;
         loop {
-            let has_leader = state.has_leader;
+            let (has_leader, is_first) = (state.has_leader, number == state.untaken);
             match *state.entry(number) {
                 Entry::Done(..) | Entry::Lost => return state.take_back(number),
                 Entry::Waiting(..) if !has_leader => state = self.lead(state, committer),
+                Entry::Waiting(group, _) if is_first => state = self.lead[parity(group)].wait(state),
                 Entry::Waiting(group, _) | Entry::Taken(group) => state = self.done[parity(group)].wait(state),
                 Entry::Returned => unreachable!("only this caller takes its request back"),
             }
@@ -170,10 +175,12 @@ impl<R: Request> CommitQueue<R> {
     fn stop_leading(&self, state: &mut MutexGuard<'_, State<R>>) {
         state.has_leader = false;
         // The next group is the one that has been gathering since.
-        self.done[parity(state.gathering - 1)].notify_all(state);
+        let (finished, next) = (parity(state.gathering - 1), parity(state.gathering));
         if state.waiting() > 0 {
-            self.done[parity(state.gathering)].notify_one(state);
+            self.lead[next].notify_all(state);
         }
+        self.lead[finished].notify_all(state);
+        self.done[finished].notify_all(state);
     }
 }
 
@@ -195,7 +202,7 @@ impl<R: Request> Drop for Leading<'_, R> {
         state.untaken = state.first + state.entries.len() as u64;
         state.closed = Some(panicked());
         state.has_leader = false;
-        self.queue.done.iter().for_each(|done| done.notify_all(&state));
+        self.queue.done.iter().chain(&self.queue.lead).for_each(|waiting| waiting.notify_all(&state));
     }
 }
 

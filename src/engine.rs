@@ -74,7 +74,7 @@ impl Write {
     }
 
     /// As the log has it; the writer sets the LSNs.
-    fn records(&self) -> impl Iterator<Item = Record<'_>> {
+    fn records(&self) -> impl Iterator<Item = Record<'_>> + Clone {
         let changes = self.changes();
         changes.iter().enumerate().map(|(at, change)| {
             let block = change.block();
@@ -100,8 +100,7 @@ impl Request for Write {
 impl Committer<Write> for Engine {
     fn commit(&self, group: &mut [Write]) -> Result<()> {
         let _unwinding = LatchOnPanic(&self.latch);
-        let sync = self.options.sync == SyncMode::Always;
-        let appended = self.logs.append(group.iter().flat_map(Write::records), sync)?;
+        let appended = self.logs.append(group.iter().flat_map(Write::records))?;
         // The log stays locked until the group is applied, so that the table is never behind it.
         self.apply(group, appended.state())
     }
@@ -140,7 +139,16 @@ impl Engine {
 
     /// Commits changes; returns them, applied.
     pub fn write(&self, write: Write) -> Result<Write> {
-        let written = self.queue.submit(write, self)?;
+        let written = match self.options.sync {
+            SyncMode::Always => self.queue.submit(write, self)?,
+            // There is no sync to be shared, so nobody waits for anybody but for the log's lock.
+            SyncMode::Interval | SyncMode::None => {
+                let mut group = [write];
+                self.commit(&mut group)?;
+                let [written] = group;
+                written
+            }
+        };
         for change in written.changes() {
             match (change.op(), change.found()) {
                 (Op::Delete, true) => self.dels.fetch_add(1, Ordering::Relaxed),

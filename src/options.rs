@@ -6,9 +6,12 @@ pub enum SyncMode {
     /// Before it is acknowledged or visible.
     #[default]
     Always,
-    /// By a background thread, every [`Options::sync_interval_ms`].
+    /// By a background thread, every [`Options::sync_interval_ms`]. Until it hands them over to the system, every few
+    /// milliseconds, records are in memory only: the death of the process may take those, and a power cut what was not
+    /// synced. What remains is an exact prefix.
     Interval,
-    /// By [`Store::sync`](crate::Store::sync), a checkpoint, or closing.
+    /// By [`Store::sync`](crate::Store::sync), a checkpoint, or closing. The system has every record when its write
+    /// returns, so the death of the process takes nothing.
     None,
 }
 
@@ -47,7 +50,8 @@ pub struct Options {
     /// How much log starts a checkpoint in the background. By default 64 MiB, or the size of the newest checkpoint
     /// where that is more, so that checkpoints write at most about as much again as the log does.
     pub checkpoint_wal_bytes: Size,
-    /// How many zero-filled bytes are kept ahead of the last record. By default 1 MiB, at most 64 MiB. From 64 KiB
+    /// How many zero-filled bytes are kept ahead of the last record. By default 1 MiB (in the relaxed
+    /// modes, which do not gain by it: none), at most 64 MiB. From 64 KiB
     /// on a background thread writes them.
     pub preallocate: Size,
     /// What to do about damage.
@@ -73,6 +77,8 @@ impl Options {
     /// Bytes to keep ahead of the last record.
     pub(crate) fn preallocate_bytes(&self) -> u64 {
         match self.preallocate {
+            // Zeros make the sync of a small write cheaper; in the relaxed modes there is none.
+            Size::Default if self.sync != SyncMode::Always => 0,
             Size::Default => 1 << 20,
             Size::Bytes(bytes) => bytes.min(MAX_PREALLOCATE),
             Size::Never => 0,

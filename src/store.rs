@@ -105,13 +105,14 @@ impl Store {
         let Recovered { table, log, next, checkpoint, report } = recovery::recover(&*vfs, &dir, options)?;
         let latch = Arc::new(Latch::default());
         let ahead = options.preallocate_bytes();
-        let fills = Ahead::wants_filler(ahead);
+        let fills = options.sync == SyncMode::Always && Ahead::wants_filler(ahead);
         let bell = match fills || options.sync == SyncMode::Interval {
             true => Some(Arc::new(Bell::new().map_err(|cause| Error::io("eventfd", &cause))?)),
             false => None,
         };
         let ahead = Ahead { bytes: ahead, filler: bell.clone().filter(|_| fills) };
-        let logs = LogPair::new(Arc::clone(&vfs), &dir, log, next, ahead, Arc::clone(&latch));
+        let modes = (options.sync, ahead);
+        let logs = LogPair::new(Arc::clone(&vfs), &dir, log, next, modes, bell.clone(), Arc::clone(&latch));
         let newest = checkpoint.map(|header| Newest { lsn: header.lsn, file_len: header.file_len });
         let engine = Arc::new(Engine::new(vfs, dir, options.clone(), table, logs, latch, newest));
         let stop = Arc::new(AtomicBool::new(false));
@@ -380,22 +381,39 @@ impl Drop for Store {
     }
 }
 
-/// The chores of the log: fills zeros ahead when it is called for that, and syncs at regular times if the mode is
-/// [`SyncMode::Interval`]. Failures are latched or made up for by the writers, who report them.
+/// How long a record may stay in memory before it is handed over to the system, in [`SyncMode::Interval`].
+const HAND_OVER_EVERY: Duration = Duration::from_millis(3);
+
+/// The chores of the log. Failures are latched, or made up for by the writers, who report them.
 fn do_chores(engine: &Engine, bell: &Bell, stop: &AtomicBool) {
-    let interval = (engine.options.sync == SyncMode::Interval)
-        .then(|| Duration::from_millis(engine.options.sync_interval_ms.max(1)));
-    let mut synced = Instant::now();
-    loop {
-        bell.wait(interval.map(|interval| interval.saturating_sub(synced.elapsed())));
-        if stop.load(Ordering::Relaxed) {
-            return;
+    match engine.options.sync {
+        SyncMode::Interval => hand_over_and_sync(engine, bell, stop),
+        SyncMode::Always | SyncMode::None => {
+            while !stop.load(Ordering::Relaxed) {
+                let _ = engine.logs.fill();
+                bell.wait(None);
+            }
         }
-        let _ = engine.logs.fill();
-        if interval.is_some_and(|interval| synced.elapsed() >= interval) {
-            synced = Instant::now();
-            let _ = engine.sync();
+    }
+}
+
+/// In [`SyncMode::Interval`]: sleeps until there is something in the buffer, hands it over after a moment, or as soon as
+/// the buffer is half full, and syncs at regular times.
+fn hand_over_and_sync(engine: &Engine, bell: &Bell, stop: &AtomicBool) {
+    let interval = Duration::from_millis(engine.options.sync_interval_ms.max(1));
+    let mut unsynced_since = None;
+    let mut is_rung = false;
+    while !stop.load(Ordering::Relaxed) {
+        if is_rung {
+            bell.wait(Some(HAND_OVER_EVERY.min(interval)));
+            let _ = engine.logs.hand_over();
+            unsynced_since.get_or_insert_with(Instant::now);
         }
+        if unsynced_since.is_some_and(|since: Instant| since.elapsed() >= interval) {
+            // What could not be handed over is tried again, even if nobody writes any more.
+            unsynced_since = engine.sync().is_err().then(Instant::now);
+        }
+        is_rung = bell.wait(unsynced_since.map(|since| interval.saturating_sub(since.elapsed())));
     }
 }
 

@@ -46,9 +46,13 @@ pub const KV_MAX_VALUE_LEN: usize = 1073741824;
 
 /// kv_options.sync: a write returns after its record is on stable storage. The default.
 pub const KV_SYNC_ALWAYS: c_int = 0;
-/// kv_options.sync: a write returns after the kernel has it; a background thread syncs every sync_interval_ms.
+/// kv_options.sync: a write returns when it is in the log's memory. A background thread hands that over to the kernel every
+/// few milliseconds, and syncs every sync_interval_ms. So the death of the process may take the writes of the last few
+/// milliseconds, and a power cut those of the last sync_interval_ms, although they were acknowledged; what remains is
+/// an exact prefix. kv_sync(), kv_checkpoint() and kv_close() leave nothing behind.
 pub const KV_SYNC_INTERVAL: c_int = 1;
 /// kv_options.sync: a write returns after the kernel has it; only kv_sync(), kv_checkpoint() and kv_close() sync.
+/// The death of the process takes nothing.
 pub const KV_SYNC_NONE: c_int = 2;
 
 /// kv_options.recovery: open with the longest exact prefix, and report what was cut. The default.

@@ -37,7 +37,8 @@ pub struct kv_options {
     /// checkpoint where that is more. UINT64_MAX: never.
     pub checkpoint_wal_bytes: u64,
     /// Keep up to this many zero-filled bytes ahead of the last record, which makes the sync of a small write cheaper.
-    /// 0: 1 MiB. UINT64_MAX: none. More than 64 MiB counts as 64 MiB.
+    /// A background thread writes them. 0: 1 MiB, and none in the relaxed modes, which do not gain by it. UINT64_MAX: none.
+    /// More than 64 MiB counts as 64 MiB, and below 64 KiB there is no thread: writers carry them.
     pub preallocate: u64,
     /// Non-zero: a store that does not exist is an error (KV_IO) instead of being created.
     pub no_create: c_int,

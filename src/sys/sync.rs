@@ -52,6 +52,26 @@ impl<T> Mutex<T> {
     }
 }
 
+impl<T> Mutex<T> {
+    /// As [`lock`](Self::lock), for a lock that is never held for long: tries for some microseconds before it sleeps,
+    /// for to be woken takes many.
+    pub fn lock_soon(&self) -> MutexGuard<'_, T> {
+        for _ in 0..SPINS {
+            // SAFETY: the mutex is initialised and stays where it is until drop.
+            match unsafe { libc::pthread_mutex_trylock(self.raw.get()) } {
+                0 => return MutexGuard { mutex: self, thread: PhantomData },
+                libc::EBUSY => (0..PAUSES).for_each(|_| std::hint::spin_loop()),
+                error => unreachable!("pthread_mutex_trylock: {error}"),
+            }
+        }
+        self.lock()
+    }
+}
+
+/// How often a lock is tried before sleeping, and how long to pause in between.
+const SPINS: usize = 200;
+const PAUSES: usize = 4;
+
 impl<T: Default> Default for Mutex<T> {
     fn default() -> Mutex<T> {
         Mutex::new(T::default())
@@ -129,14 +149,8 @@ impl Condvar {
         guard
     }
 
-    /// Wakes one waiting thread, if there is one. Whoever wakes holds the mutex of those who wait: so no wake-up falls
-    /// between their check and their sleep.
-    pub fn notify_one<T>(&self, _held: &MutexGuard<'_, T>) {
-        // SAFETY: initialised.
-        unsafe { libc::pthread_cond_signal(self.raw.get()) };
-    }
-
-    /// Wakes all waiting threads. Whoever wakes holds their mutex, as for [`notify_one`](Self::notify_one).
+    /// Wakes all waiting threads. Whoever wakes holds the mutex of those who wait: so no wake-up falls between their check
+    /// and their sleep. (There is no way to wake one alone: in glibc 2.25 to 2.40 such a signal may get lost.)
     pub fn notify_all<T>(&self, _held: &MutexGuard<'_, T>) {
         // SAFETY: initialised.
         unsafe { libc::pthread_cond_broadcast(self.raw.get()) };

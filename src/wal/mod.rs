@@ -29,6 +29,7 @@
 //! [`Log`] is such a log on its own, without a store.
 
 pub mod behind;
+pub mod buffer;
 mod log;
 pub mod pair;
 pub mod reader;

@@ -1,15 +1,18 @@
 //! The log of a store: `wal.log`, and while a checkpoint is being made `wal.next`, to which the records behind it go.
 //! There are never more than these two.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Latch;
+use super::buffer::{self, Buffer, Chunk, Level};
 use super::space::{LEAST_FOR_FILLER, Space};
 use super::writer::{Position, Writer, sync_file};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Record;
+use crate::options::SyncMode;
 use crate::sys::event::Bell;
 use crate::sys::sync::{Mutex, MutexGuard};
 use crate::vfs::{Access, File, Vfs};
@@ -25,13 +28,16 @@ pub const NEXT: &str = "wal.next";
 pub struct LogPair {
     vfs: Arc<dyn Vfs>,
     dir: PathBuf,
+    mode: SyncMode,
     ahead: Ahead,
+    /// Calls the thread that hands over.
+    bell: Option<Arc<Bell>>,
     latch: Arc<Latch>,
     active: Mutex<Active>,
-    /// That of the active log. Taken alone.
+    /// That of the active log. Locked for a moment, never while another is waited for.
     space: Mutex<Arc<Space>>,
-    /// Held during a sync that is not part of an append. Two syncs of one file at once could not both be believed: the
-    /// kernel reports a failure to one of them.
+    /// Held during a sync that is not part of an append, and while records are handed over. Two syncs of one file at once
+    /// could not both be believed: the kernel reports a failure to one of them.
     syncing: Mutex<()>,
     commits: AtomicU64,
     syncs: AtomicU64,
@@ -66,6 +72,15 @@ impl Ahead {
 pub struct NextLog {
     file: Arc<dyn File>,
     space: Arc<Space>,
+    direct: Option<Arc<dyn File>>,
+}
+
+/// Opens the log `path`, which nobody renames meanwhile, past the page cache, if that is of use and possible.
+fn open_direct(vfs: &dyn Vfs, path: &Path, mode: SyncMode) -> Option<Arc<dyn File>> {
+    match mode {
+        SyncMode::Interval => vfs.open_direct(path).ok().flatten(),
+        _ => None,
+    }
 }
 
 struct Active {
@@ -73,6 +88,12 @@ struct Active {
     writer: Writer,
     /// The `wal.log` that the next complete checkpoint makes needless.
     retiring: Option<Writer>,
+    /// A failed append was rolled back, and that is not durable yet.
+    is_cut: bool,
+    /// Records of the writer's that the system has not got yet.
+    buffer: Option<Buffer>,
+    /// The writer's file, past the page cache. Away while something is handed over.
+    direct: Option<Arc<dyn File>>,
 }
 
 /// State of the log after an append.
@@ -85,6 +106,35 @@ pub struct Appended {
 }
 
 impl Active {
+    /// What the system has of the log.
+    fn handed_over(&self) -> Position {
+        let at = self.writer.position();
+        match &self.buffer {
+            Some(buffer) => {
+                let (end, last_lsn) = buffer.handed_over();
+                Position { end, last_lsn, ..at }
+            }
+            None => at,
+        }
+    }
+
+    /// Hands over what is in the buffer while the log is locked. The caller also has the right to sync.
+    fn hand_over(&mut self, latch: &Latch) -> Result<()> {
+        while let Some(mut chunk) = self.buffer.as_mut().and_then(Buffer::take) {
+            latch.check()?;
+            let written = chunk.write(&*self.writer.file(), &mut self.direct, self.writer.space());
+            self.give_back(chunk, written)?;
+        }
+        Ok(())
+    }
+
+    fn give_back(&mut self, chunk: Chunk, written: io::Result<()>) -> Result<()> {
+        let (end, lsn) = (chunk.end(), chunk.last_lsn());
+        self.buffer.as_mut().expect("it came from there").give_back(chunk, written.is_ok());
+        let path = self.writer.path().display();
+        written.map_err(|cause| Error::io(format_args!("write {path} up to offset {end}, LSN {lsn}"), &cause))
+    }
+
     fn appended(&self) -> Appended {
         let retiring = self.retiring.as_ref().map_or(0, |writer| writer.position().end);
         Appended { at: self.writer.position(), bytes: self.writer.position().end + retiring }
@@ -113,24 +163,37 @@ impl LogPair {
         dir: &Path,
         log: OpenLog,
         next: Option<OpenLog>,
-        ahead: Ahead,
+        options: (SyncMode, Ahead),
+        bell: Option<Arc<Bell>>,
         latch: Arc<Latch>,
     ) -> LogPair {
+        let (mode, ahead) = options;
         let writer = |(file, at): OpenLog, path: PathBuf, space| Writer::new(file, path, at, space, Arc::clone(&latch));
         let (log_path, next_path) = (dir.join(LOG), dir.join(NEXT));
         let active = match next {
             None => {
                 let space = Arc::new(ahead.space(&*vfs, &log_path, log.1.end));
-                Active { writer: writer(log, log_path, space), retiring: None }
+                Active {
+                    writer: writer(log, log_path, space),
+                    retiring: None,
+                    is_cut: false,
+                    buffer: None,
+                    direct: None,
+                }
             }
             Some(next) => {
                 let space = Arc::new(ahead.space(&*vfs, &next_path, next.1.end));
                 let full = Arc::new(Space::new(log.1.end, 0));
-                Active { writer: writer(next, next_path, space), retiring: Some(writer(log, log_path, full)) }
+                let (writer, retiring) = (writer(next, next_path, space), Some(writer(log, log_path, full)));
+                Active { writer, retiring, is_cut: false, buffer: None, direct: None }
             }
         };
+        let mut active = active;
+        active.direct = open_direct(&*vfs, active.writer.path(), mode);
         LogPair {
             vfs,
+            mode,
+            bell,
             dir: dir.to_owned(),
             ahead,
             space: Mutex::new(Arc::clone(active.writer.space())),
@@ -142,36 +205,152 @@ impl LogPair {
         }
     }
 
-    /// Appends a group of records, and makes it durable if `sync` says so. Nobody else can append or begin a checkpoint
-    /// until what is returned is dropped.
-    pub fn append<'a>(&self, records: impl IntoIterator<Item = Record<'a>>, sync: bool) -> Result<Locked<'_>> {
-        let mut active = self.active.lock();
-        if let Err(error) = active.writer.append(records, sync) {
-            drop(active);
-            if !sync {
-                self.sync_roll_back()?;
-            }
-            return Err(error);
-        }
+    /// Appends a group of records, as the mode has it: on the disk, with the system, or in memory. Nobody else can append
+    /// or begin a checkpoint until what is returned is dropped.
+    pub fn append<'a>(&self, records: impl Iterator<Item = Record<'a>> + Clone) -> Result<Locked<'_>> {
+        let active = match self.mode {
+            SyncMode::Always => self.append_synced(records)?,
+            SyncMode::None => self.append_written(records)?,
+            SyncMode::Interval => self.append_buffered(records)?,
+        };
         self.commits.fetch_add(1, Ordering::Relaxed);
-        self.syncs.fetch_add(u64::from(sync), Ordering::Relaxed);
         Ok(Locked { active })
     }
 
+    /// Only for the leader of the commit queue.
+    fn append_synced<'a>(&self, records: impl Iterator<Item = Record<'a>>) -> Result<MutexGuard<'_, Active>> {
+        let mut active = self.active.lock();
+        active.writer.append(records, true)?;
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        Ok(active)
+    }
+
+    fn append_written<'a>(&self, records: impl Iterator<Item = Record<'a>> + Clone) -> Result<MutexGuard<'_, Active>> {
+        loop {
+            let mut active = self.active.lock_soon();
+            if !active.is_cut {
+                match active.writer.append(records.clone(), false) {
+                    Ok(()) => return Ok(active),
+                    Err(error) => {
+                        active.is_cut = true;
+                        drop(active);
+                        self.sync_cut()?;
+                        return Err(error);
+                    }
+                }
+            }
+            drop(active);
+            self.sync_cut()?;
+        }
+    }
+
     /// Makes it durable that a failed append was rolled back, so that no crash brings a part of it back behind the records
-    /// of the next one. Nobody else appends: whoever did holds the lead of the commit queue.
-    fn sync_roll_back(&self) -> Result<()> {
+    /// of the next one. Until then nobody appends.
+    fn sync_cut(&self) -> Result<()> {
         let _alone = self.syncing.lock();
-        self.active.lock().writer.sync()
+        let mut active = self.active.lock();
+        if active.is_cut {
+            active.writer.sync()?;
+            active.is_cut = false;
+        }
+        Ok(())
+    }
+
+    fn append_buffered<'a>(&self, records: impl Iterator<Item = Record<'a>> + Clone) -> Result<MutexGuard<'_, Active>> {
+        let len = records.clone().map(|record| record.encoded_len()).sum();
+        if len > buffer::LONGEST {
+            return self.append_past_buffer(records);
+        }
+        loop {
+            let mut active = self.active.lock_soon();
+            let Active { writer, buffer: Some(buffer), .. } = &mut *active else {
+                drop(active);
+                self.make_buffer()?;
+                continue;
+            };
+            if buffer.takes(len) {
+                if writer.buffer(records, buffer)? == Level::Call
+                    && let Some(bell) = &self.bell
+                {
+                    bell.ring();
+                }
+                return Ok(active);
+            }
+            drop(active);
+            self.make_room(len)?;
+        }
+    }
+
+    /// Hands over what is in the buffer, unless somebody else has by now.
+    fn make_room(&self, len: usize) -> Result<()> {
+        let alone = self.syncing.lock();
+        let takes = self.active.lock().buffer.as_ref().is_none_or(|buffer| buffer.takes(len));
+        if takes { Ok(()) } else { self.hand_over_alone(&alone) }
+    }
+
+    fn make_buffer(&self) -> Result<()> {
+        let _alone = self.syncing.lock();
+        let mut active = self.active.lock();
+        if active.buffer.is_none() {
+            let writer = &active.writer;
+            active.buffer = Some(Buffer::new(&*writer.file(), writer.path(), &writer.position())?);
+        }
+        Ok(())
+    }
+
+    /// Appends a group that is too long for the buffer: hands over what is in it, and then writes.
+    fn append_past_buffer<'a>(&self, records: impl Iterator<Item = Record<'a>>) -> Result<MutexGuard<'_, Active>> {
+        let alone = self.syncing.lock();
+        self.hand_over_alone(&alone)?;
+        let mut active = self.active.lock();
+        active.hand_over(&self.latch)?;
+        let Active { writer, buffer, .. } = &mut *active;
+        if let Err(error) = writer.append(records, false) {
+            // It was rolled back, and as nobody else syncs now, that is made durable here.
+            writer.sync()?;
+            return Err(error);
+        }
+        if let Some(buffer) = buffer {
+            let restarted = buffer.restart(&*writer.file(), writer.path(), &writer.position());
+            restarted.map_err(|error| self.latch.set(&error))?;
+        }
+        Ok(active)
+    }
+
+    /// Hands over to the system what only memory holds, in the mode that has such a thing.
+    pub fn hand_over(&self) -> Result<()> {
+        match self.mode {
+            SyncMode::Interval => self.hand_over_alone(&self.syncing.lock()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The log is not locked while the system takes it.
+    fn hand_over_alone(&self, _alone: &MutexGuard<'_, ()>) -> Result<()> {
+        // What was there when it began is in the chunk that got stuck, if there is one, and in the one that is being filled.
+        for _ in 0..2 {
+            self.latch.check()?;
+            let mut active = self.active.lock_soon();
+            let Some(mut chunk) = active.buffer.as_mut().and_then(Buffer::take) else { break };
+            let (file, space) = (active.writer.file(), Arc::clone(active.writer.space()));
+            let mut direct = active.direct.take();
+            drop(active);
+            let written = chunk.write(&*file, &mut direct, &space);
+            let mut active = self.active.lock_soon();
+            active.direct = direct;
+            active.give_back(chunk, written)?;
+        }
+        Ok(())
     }
 
     /// Makes what was appended before durable; returns how far the log is durable now.
     pub fn sync(&self) -> Result<Position> {
         self.latch.check()?;
-        let _alone = self.syncing.lock();
+        let alone = self.syncing.lock();
+        self.hand_over_alone(&alone)?;
         let (file, path, at) = {
             let active = self.active.lock();
-            (active.writer.file(), active.writer.path().to_owned(), active.writer.position())
+            (active.writer.file(), active.writer.path().to_owned(), active.handed_over())
         };
         if at.durable_lsn < at.last_lsn {
             sync_file(&*file, &path, &self.latch)?;
@@ -205,26 +384,37 @@ impl LogPair {
         }
         self.sync_dir()?;
         let space = Arc::new(self.ahead.space(&*self.vfs, &path, 0));
-        Ok(Some(NextLog { file, space }))
+        let direct = open_direct(&*self.vfs, &path, self.mode);
+        Ok(Some(NextLog { file, space, direct }))
     }
 
     /// Makes all records so far durable, directs the following ones to `next`, if given, and runs `begin`, before
     /// anybody else can append.
     pub fn switch<R>(&self, next: Option<NextLog>, begin: impl FnOnce(Position) -> R) -> Result<R> {
-        let _alone = self.syncing.lock();
+        let alone = self.syncing.lock();
+        self.hand_over_alone(&alone)?;
         let mut active = self.active.lock();
+        active.hand_over(&self.latch)?;
         let at = active.writer.position();
-        if at.durable_lsn < at.last_lsn {
+        if at.durable_lsn < at.last_lsn || active.is_cut {
             active.writer.sync()?;
+            active.is_cut = false;
             self.syncs.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(NextLog { file, space }) = next {
+        if let Some(NextLog { file, space, direct }) = next {
             let at = Position { end: 0, ..active.writer.position() };
+            let writer = Writer::new(file, self.dir.join(NEXT), at, Arc::clone(&space), Arc::clone(&self.latch));
+            active.writer.close_space();
+            // The filler is called at once, so that the first record behind the switch finds zeros.
             *self.space.lock() = Arc::clone(&space);
             space.used(0);
-            let writer = Writer::new(file, self.dir.join(NEXT), at, space, Arc::clone(&self.latch));
-            active.writer.close_space();
             active.retiring = Some(std::mem::replace(&mut active.writer, writer));
+            active.direct = direct;
+            let Active { writer, buffer, .. } = &mut *active;
+            if let Some(buffer) = buffer {
+                let restarted = buffer.restart(&*writer.file(), writer.path(), &writer.position());
+                restarted.map_err(|error| self.latch.set(&error))?;
+            }
         }
         Ok(begin(active.writer.position()))
     }

@@ -123,6 +123,11 @@ impl Space {
         }
     }
 
+    /// Notes that the file is about to be written up to `end`, by somebody who does not cut it back on a failure.
+    pub fn reach(&self, frontier: &mut Frontier, end: u64) {
+        frontier.longest = frontier.longest.max(end);
+    }
+
     /// Notes that the file was cut off at `end`.
     pub fn cut(&self, frontier: &mut Frontier, end: u64) {
         frontier.longest = end;

@@ -1,11 +1,11 @@
 //! Appending to a log.
 
 use std::io::{self, IoSlice};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Latch;
+use super::buffer::{Buffer, Level};
 use super::space::Space;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, Lsn, Record};
@@ -96,6 +96,22 @@ impl Writer {
         Ok(())
     }
 
+    /// Appends records in memory; there is room for them.
+    pub fn buffer<'a>(&mut self, records: impl IntoIterator<Item = Record<'a>>, buffer: &mut Buffer) -> Result<Level> {
+        self.latch.check()?;
+        let group = Group::encode(records, self.at, std::mem::take(&mut self.buffer))?;
+        let mut level = Level::Enough;
+        for piece in group.pieces() {
+            if !piece.is_empty() && buffer.push(piece, group.last_lsn) == Level::Call {
+                level = Level::Call;
+            }
+        }
+        self.at.end += group.len;
+        self.at.last_lsn = group.last_lsn;
+        self.buffer = group.buffer;
+        Ok(level)
+    }
+
     /// Makes all records durable. A failure is final.
     pub fn sync(&mut self) -> Result<()> {
         sync_file(&*self.file, &self.path, &self.latch)?;
@@ -151,7 +167,7 @@ impl Writer {
 
     fn write_within_space(&self, group: &Group<'_>, zeros: u64) -> io::Result<()> {
         let end = self.at.end + group.len;
-        let write = || vfs::write_all_at(&*self.file, &mut group.slices(zeros), self.at.end);
+        let write = || group.write_to(&*self.file, self.at.end, zeros);
         if end <= self.space.filled() {
             return write();
         }
@@ -192,26 +208,21 @@ pub fn sync_file(file: &dyn File, path: &Path, latch: &Latch) -> Result<()> {
 
 /// Records that are written together.
 struct Group<'a> {
+    /// All but the values in place.
     buffer: Vec<u8>,
-    /// In the order in which they follow each other in the log.
-    pieces: Vec<Piece<'a>>,
+    /// Values that stay where they are, each with the length that the buffer had before it.
+    in_place: Vec<(usize, &'a [u8])>,
     len: u64,
     last_lsn: Lsn,
-}
-
-enum Piece<'a> {
-    Buffered(Range<usize>),
-    InPlace(&'a [u8]),
 }
 
 impl<'a> Group<'a> {
     fn encode(records: impl IntoIterator<Item = Record<'a>>, at: Position, mut buffer: Vec<u8>) -> Result<Group<'a>> {
         buffer.clear();
-        let mut group = Group { buffer, pieces: Vec::new(), len: 0, last_lsn: at.last_lsn };
+        let mut group = Group { buffer, in_place: Vec::new(), len: 0, last_lsn: at.last_lsn };
         for record in records {
             group.push(Record { lsn: group.last_lsn + 1, durable_lsn: at.durable_lsn, ..record })?;
         }
-        group.close_buffered();
         Ok(group)
     }
 
@@ -225,8 +236,7 @@ impl<'a> Group<'a> {
         self.buffer.try_reserve(buffered).map_err(|_| Error::no_memory(buffered))?;
         format::encode_head(&record, &mut self.buffer);
         if in_place {
-            self.close_buffered();
-            self.pieces.push(Piece::InPlace(record.value));
+            self.in_place.push((self.buffer.len(), record.value));
         } else {
             self.buffer.extend_from_slice(record.value);
         }
@@ -235,23 +245,21 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    /// Makes a piece of what was buffered since the last one.
-    fn close_buffered(&mut self) {
-        let mut buffered = self.pieces.iter().rev();
-        let start = buffered.find_map(|piece| match piece {
-            Piece::Buffered(range) => Some(range.end),
-            Piece::InPlace(_) => None,
-        });
-        self.pieces.push(Piece::Buffered(start.unwrap_or(0)..self.buffer.len()));
+    /// In the order in which they follow each other in the log.
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.in_place.iter().map(|(at, _)| *at));
+        let ends =
+            self.in_place.iter().map(|(at, value)| (*at, *value)).chain(std::iter::once((self.buffer.len(), &[][..])));
+        starts.zip(ends).flat_map(|(start, (end, value))| [&self.buffer[start..end], value])
     }
 
-    fn slices(&self, zeros: u64) -> Vec<IoSlice<'_>> {
-        let pieces = self.pieces.iter().map(|piece| match piece {
-            Piece::Buffered(range) => &self.buffer[range.clone()],
-            Piece::InPlace(value) => value,
-        });
+    fn write_to(&self, file: &dyn File, offset: u64, zeros: u64) -> io::Result<()> {
+        if self.in_place.is_empty() && zeros == 0 {
+            return vfs::write_all_at(file, &mut [IoSlice::new(&self.buffer)], offset);
+        }
         let (whole, rest) = ((zeros / ZEROS.len() as u64) as usize, (zeros % ZEROS.len() as u64) as usize);
         let zeros = std::iter::repeat_n(&ZEROS[..], whole).chain(std::iter::once(&ZEROS[..rest]));
-        pieces.chain(zeros).filter(|slice| !slice.is_empty()).map(IoSlice::new).collect()
+        let pieces = self.pieces().chain(zeros).filter(|slice| !slice.is_empty());
+        vfs::write_all_at(file, &mut pieces.map(IoSlice::new).collect::<Vec<_>>(), offset)
     }
 }

@@ -1,0 +1,214 @@
+//! Records that the system has not got yet: what makes a write in the mode
+//! [`SyncMode::Interval`](crate::options::SyncMode::Interval) as cheap as a copy.
+//!
+//! # The algorithm
+//!
+//! There are two buffers. Writers append encoded records to one of them, under the log's lock. Whoever hands over (the
+//! background thread every few milliseconds; a sync; a writer that finds the buffer full) takes that one away, puts the
+//! other in its place, and writes what it took without the log's lock, so that writers go on meanwhile. One thread at a
+//! time does that, the one that holds `LogPair::syncing`. So records reach the file in their order, and what a crash
+//! leaves is a prefix.
+//!
+//! A buffer is aligned in memory as it is in the file, by [`DIRECT_ALIGN`], and begins with a copy of what is already
+//! in the file's last block. So whole blocks can be written past the page cache: the first again with the same bytes in
+//! front (which is harmless, for a disk writes a sector whole or not at all), the last with zeros behind.
+//!
+//! # When it fails
+//!
+//! What could not be handed over stays in memory, *stuck*, and is handed over again, the same bytes in the same place,
+//! by the next who tries: nothing acknowledged is dropped while the process lives. As long as something is stuck, every
+//! writer tries first, and gets the error if that fails: so a full disk is reported by the next write, and heals.
+
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::reader;
+use super::space::Space;
+use super::writer::Position;
+use crate::error::{Error, Result};
+use crate::format::Lsn;
+use crate::sys::aligned::AlignedBuf;
+use crate::vfs::{self, DIRECT_ALIGN, File};
+
+/// Bytes of each of the two buffers.
+const CAPACITY: usize = 2 << 20;
+/// Longest group that goes through a buffer.
+pub const LONGEST: usize = CAPACITY - DIRECT_ALIGN;
+/// From here on the background thread is called.
+const CALL_AT: usize = CAPACITY / 2;
+
+/// From here on a chunk goes past the page cache, which costs a small one more than it saves.
+const LEAST_DIRECT: usize = 128 << 10;
+
+/// The two buffers.
+pub struct Buffer {
+    filling: Chunk,
+    /// `None` while it is being handed over.
+    spare: Option<Chunk>,
+    stuck: Option<Chunk>,
+    /// How far the file has the log: offset and LSN.
+    handed_over: (u64, Lsn),
+}
+
+/// A part of the log in memory.
+pub struct Chunk {
+    bytes: AlignedBuf,
+    /// The offset in the file of its first byte; a multiple of [`DIRECT_ALIGN`].
+    base: u64,
+    /// What is before this is in the file already.
+    from: usize,
+    /// Where the records end.
+    to: usize,
+    /// The last record in it.
+    last_lsn: Lsn,
+}
+
+/// Who is to be called after something was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// It is no longer empty, or half full: the background thread.
+    Call,
+    /// Nobody.
+    Enough,
+}
+
+impl Buffer {
+    /// Buffers behind what the file has, which ends at `at`.
+    pub fn new(file: &dyn File, path: &Path, at: &Position) -> Result<Buffer> {
+        let mut buffer =
+            Buffer { filling: Chunk::new()?, spare: Some(Chunk::new()?), stuck: None, handed_over: (0, 0) };
+        buffer.restart(file, path, at)?;
+        Ok(buffer)
+    }
+
+    /// Begins again behind what the file has; the buffers are empty.
+    pub fn restart(&mut self, file: &dyn File, path: &Path, at: &Position) -> Result<()> {
+        let chunk = &mut self.filling;
+        chunk.begin(at.end);
+        if reader::read(file, path, &mut chunk.bytes[..chunk.from], chunk.base)? < chunk.from {
+            return Err(Error::corrupt(format!("{} became shorter", path.display())));
+        }
+        self.handed_over = (at.end, at.last_lsn);
+        Ok(())
+    }
+
+    /// How far the file has the log: where its records end, and the last of them.
+    pub fn handed_over(&self) -> (u64, Lsn) {
+        self.handed_over
+    }
+
+    /// Whether a group of `len` bytes may be added now.
+    pub fn takes(&self, len: usize) -> bool {
+        self.stuck.is_none() && self.filling.to + len <= CAPACITY
+    }
+
+    /// Adds a record, already encoded.
+    pub fn push(&mut self, encoded: &[u8], last_lsn: Lsn) -> Level {
+        let chunk = &mut self.filling;
+        let (was_empty, before) = (chunk.is_empty(), chunk.to);
+        chunk.bytes[chunk.to..chunk.to + encoded.len()].copy_from_slice(encoded);
+        (chunk.to, chunk.last_lsn) = (chunk.to + encoded.len(), last_lsn);
+        match was_empty || (before < CALL_AT && chunk.to >= CALL_AT) {
+            true => Level::Call,
+            false => Level::Enough,
+        }
+    }
+
+    /// Whether there is nothing to be handed over.
+    pub fn is_empty(&self) -> bool {
+        self.stuck.is_none() && self.filling.is_empty()
+    }
+
+    /// Takes what is to be handed over next; to be given back.
+    pub fn take(&mut self) -> Option<Chunk> {
+        if let Some(stuck) = self.stuck.take() {
+            return Some(stuck);
+        }
+        if self.filling.is_empty() {
+            return None;
+        }
+        let mut next = self.spare.take()?;
+        next.continue_behind(&self.filling);
+        Some(std::mem::replace(&mut self.filling, next))
+    }
+
+    /// Gives back what was handed over, or could not be.
+    pub fn give_back(&mut self, chunk: Chunk, is_handed_over: bool) {
+        if is_handed_over {
+            self.handed_over = (chunk.end(), chunk.last_lsn);
+            self.spare = Some(chunk);
+        } else {
+            self.stuck = Some(chunk);
+        }
+    }
+}
+
+impl Chunk {
+    fn new() -> Result<Chunk> {
+        let bytes = AlignedBuf::new(CAPACITY).ok_or_else(|| Error::no_memory(CAPACITY))?;
+        Ok(Chunk { bytes, base: 0, from: 0, to: 0, last_lsn: 0 })
+    }
+
+    /// Begins anew at an offset of the file, with the block's beginning still to be copied.
+    fn begin(&mut self, at: u64) {
+        self.from = (at % DIRECT_ALIGN as u64) as usize;
+        self.base = at - self.from as u64;
+        self.to = self.from;
+    }
+
+    fn continue_behind(&mut self, before: &Chunk) {
+        self.begin(before.end());
+        let block = before.to - self.from;
+        self.bytes[..self.from].copy_from_slice(&before.bytes[block..before.to]);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.from == self.to
+    }
+
+    /// Where its records end in the file.
+    pub fn end(&self) -> u64 {
+        self.base + self.to as u64
+    }
+
+    /// Its last record.
+    pub fn last_lsn(&self) -> Lsn {
+        self.last_lsn
+    }
+
+    /// Hands the records over to the system, and notes that in `space`. A `direct` that turns out to be unable is taken
+    /// away.
+    pub fn write(&mut self, file: &dyn File, direct: &mut Option<Arc<dyn File>>, space: &Space) -> io::Result<()> {
+        let mut frontier = space.lock();
+        let blocks = self.to.next_multiple_of(DIRECT_ALIGN);
+        space.reach(&mut frontier, self.base + blocks as u64);
+        let mut end = self.end();
+        match direct {
+            Some(past) if blocks >= LEAST_DIRECT => match self.write_direct(&**past, blocks) {
+                Err(cause) if vfs::refuses_direct(&cause) => {
+                    *direct = None;
+                    self.write_cached(file)?;
+                }
+                written => {
+                    written?;
+                    end = self.base + blocks as u64;
+                }
+            },
+            _ => self.write_cached(file)?,
+        }
+        if end > space.filled() {
+            space.extend(&mut frontier, end, 0);
+        }
+        Ok(())
+    }
+
+    fn write_cached(&self, file: &dyn File) -> io::Result<()> {
+        vfs::write_all_at(file, &mut [IoSlice::new(&self.bytes[self.from..self.to])], self.base + self.from as u64)
+    }
+
+    fn write_direct(&mut self, direct: &dyn File, blocks: usize) -> io::Result<()> {
+        self.bytes[self.to..blocks].fill(0);
+        vfs::write_all_at(direct, &mut [IoSlice::new(&self.bytes[..blocks])], self.base)
+    }
+}
