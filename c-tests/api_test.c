@@ -2056,7 +2056,7 @@ static void test_log_is_the_sum_of_its_records(void)
 {
     check_log_size(UINT64_MAX, 0);
     check_log_size(8 * KIB, 8 * KIB);
-    check_log_size(0, 256 * KIB);
+    check_log_size(0, 1024 * KIB);
 }
 
 /* ---- Limits of the process ---- */

@@ -49,6 +49,8 @@ const PIECE: u64 = 32 << 10;
 /// The filler syncs when it has written so much: a writer's sync waits for all of the file that is not on the disk yet.
 const PIECES_A_SYNC: u64 = 8;
 
+const _: () = assert!(LEAST_FOR_FILLER >= 2 * PIECE);
+
 static ZEROS: [u8; PIECE as usize] = [0; PIECE as usize];
 
 /// The space of one log file.
@@ -154,7 +156,8 @@ impl Space {
         if self.filled() >= end + self.ahead / 2 || filler.is_called.load(Ordering::Relaxed) {
             return;
         }
-        filler.wanted.fetch_max((end + self.ahead).next_multiple_of(PIECE), Ordering::Relaxed);
+        // Whole pieces, and not more than `ahead`.
+        filler.wanted.fetch_max((end + self.ahead) / PIECE * PIECE, Ordering::Relaxed);
         if !filler.is_called.swap(true, Ordering::Relaxed) {
             filler.bell.ring();
         }
