@@ -36,6 +36,8 @@ pub struct LogPair {
     active: Mutex<Active>,
     /// That of the active log. Locked for a moment, never while another is waited for.
     space: Mutex<Arc<Space>>,
+    /// Held while that is filled: so whoever has had it knows that the filler has let go of an earlier one.
+    filling: Mutex<()>,
     /// Held during a sync that is not part of an append, and while records are handed over. Two syncs of one file at once
     /// could not both be believed: the kernel reports a failure to one of them.
     syncing: Mutex<()>,
@@ -197,6 +199,7 @@ impl LogPair {
             dir: dir.to_owned(),
             ahead,
             space: Mutex::new(Arc::clone(active.writer.space())),
+            filling: Mutex::new(()),
             active: Mutex::new(active),
             syncing: Mutex::new(()),
             commits: AtomicU64::new(0),
@@ -430,6 +433,8 @@ impl LogPair {
         let retired = active.retiring.take();
         let bytes = active.appended().bytes;
         drop(active);
+        // The filler has been stopped there. It may be in its last piece.
+        drop(self.filling.lock());
         // Closing the last descriptor frees the file's blocks, which need not happen under the lock.
         drop(retired);
         Ok(bytes)
@@ -444,6 +449,7 @@ impl LogPair {
 
     /// Fills the space ahead with zeros, as far as that is wanted. For the background thread alone.
     pub fn fill(&self) -> Result<()> {
+        let _filling = self.filling.lock();
         let space = Arc::clone(&self.space.lock());
         space.fill(&self.latch)
     }
