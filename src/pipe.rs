@@ -81,7 +81,7 @@ impl<T> Pipe<T> {
     fn push(&self, item: T) {
         let mut state = self.state.lock();
         state.items.push_back(item);
-        self.changed.notify_one(&state);
+        self.changed.notify_all(&state);
     }
 
     /// Takes what was put in first; waits for it. `None` when the pipe is closed and empty.
