@@ -403,7 +403,7 @@ fn hand_over_and_sync(engine: &Engine, bell: &Bell, stop: &AtomicBool) {
     let interval = Duration::from_millis(engine.options.sync_interval_ms.max(1));
     let mut unsynced_since = None;
     let mut is_rung = false;
-    while !stop.load(Ordering::Relaxed) {
+    loop {
         if is_rung {
             bell.wait(Some(HAND_OVER_EVERY.min(interval)));
             let _ = engine.logs.hand_over();
@@ -412,6 +412,10 @@ fn hand_over_and_sync(engine: &Engine, bell: &Bell, stop: &AtomicBool) {
         if unsynced_since.is_some_and(|since: Instant| since.elapsed() >= interval) {
             // What could not be handed over is tried again, even if nobody writes any more.
             unsynced_since = engine.sync().is_err().then(Instant::now);
+        }
+        if stop.load(Ordering::Relaxed) {
+            // Perhaps that was what the bell rang for when it was heard above.
+            return;
         }
         is_rung = bell.wait(unsynced_since.map(|since| interval.saturating_sub(since.elapsed())));
     }

@@ -169,3 +169,17 @@ fn many_writers_leave_each_its_own_order() {
         assert!(numbers.iter().zip(0u32..).all(|(found, number)| *found == number.to_be_bytes()), "a prefix for each");
     }
 }
+
+#[test]
+fn closing_ends_the_thread_whatever_it_is_doing() {
+    // It sleeps a millisecond before it hands over, and less than one before it syncs: so closing falls into each step.
+    let sleep = |micros| std::thread::sleep(std::time::Duration::from_micros(micros));
+    for round in 0..400 {
+        let store = open(&SimDisk::new(round), 1).unwrap();
+        store.set(b"key", b"value").unwrap();
+        sleep(1000 + round % 20 * 50);
+        store.set(b"key", b"value").unwrap();
+        sleep(round / 20 * 50);
+        store.close().unwrap();
+    }
+}
