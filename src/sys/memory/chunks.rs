@@ -336,12 +336,12 @@ fn add(chunks: &mut Vec<NonNull<u8>>, start: NonNull<u8>) -> Option<NonNull<u8>>
 }
 
 /// The units of a run that begins at unit 0.
-fn mask(order: usize) -> u32 {
+pub fn mask(order: usize) -> u32 {
     ALL >> (UNITS - (1 << order))
 }
 
 /// The first unit of a run of free units.
-fn find(mut free: u32, order: usize) -> Option<u32> {
+pub fn find(mut free: u32, order: usize) -> Option<u32> {
     for shift in 0..order {
         free &= free >> (1 << shift);
     }

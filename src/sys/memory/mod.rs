@@ -124,9 +124,12 @@ impl Pool {
         drop(stripe);
         let slab = shared.take_over(class, index).or_else(|| self.new_slab(class, index))?;
         stripe = shared.lock(index);
-        // SAFETY: the slab is of this stripe and in no list: it was taken over for it, or made.
-        unsafe { stripe.list(shared, slab) };
-        stripe.pop(class, size)
+        // SAFETY: the slab is of this stripe and in no list: it was taken over for it, or made. It is the one to take the
+        // block from: others may have freed all of its blocks, and no slab in a list is wholly free.
+        Some(unsafe {
+            stripe.list(shared, slab);
+            stripe.pop_from(slab, size)
+        })
     }
 
     fn new_slab(&self, class: usize, stripe: usize) -> Option<NonNull<Slab>> {

@@ -58,20 +58,29 @@ impl Stripe {
 
     /// A block of a class for `size` bytes, if a slab here has one.
     pub fn pop(&mut self, class: usize, size: usize) -> Option<NonNull<u8>> {
-        let first = self.classes[class].best()?;
+        let best = self.classes[class].best()?;
+        // SAFETY: a slab in a list exists, and is not full.
+        Some(unsafe { self.pop_from(best, size) })
+    }
+
+    /// A block of this slab for `size` bytes.
+    ///
+    /// # Safety
+    /// The slab is in a list of this stripe.
+    pub unsafe fn pop_from(&mut self, slab: NonNull<Slab>, size: usize) -> NonNull<u8> {
         // SAFETY: a slab in a list exists; its state is guarded by the lock of the stripe, which is `self`.
         let block = unsafe {
-            let state = first.as_ref().state();
-            let block = state.pop(first);
+            let state = slab.as_ref().state();
+            let block = state.pop(slab);
             if state.is_full() {
-                self.unlink(first);
-                first.as_ref().state().place = Place::Full;
+                self.unlink(slab);
+                slab.as_ref().state().place = Place::Full;
             }
             block
         };
         self.live += 1;
         valgrind::allocated(block.as_ptr(), size, 0);
-        Some(block)
+        block
     }
 
     /// Takes a block back.

@@ -7,6 +7,7 @@ use std::sync::mpsc;
 
 use proptest::prelude::*;
 
+use super::chunks::{ORDERS, UNITS, find, mask};
 use super::class::{CLASSES, UNIT};
 use super::*;
 use crate::sys::block::Block;
@@ -216,10 +217,12 @@ fn what_other_threads_freed_is_used_again() {
     let units = || pool.shared().chunks.lock().units_in_use();
     let before = units();
     std::thread::scope(|scope| {
-        for _ in 0..8 {
+        // So many that each stripe is some thread's own.
+        for _ in 0..16 {
             scope.spawn(|| {
-                let more: Vec<Filled> = (0..BLOCKS / 20).map(|_| Filled::new(&pool, 100, 2)).collect();
+                let more: Vec<Filled> = (0..BLOCKS / 50).map(|_| Filled::new(&pool, 100, 2)).collect();
                 check(&pool);
+                assert_eq!(units(), before);
                 more.into_iter().for_each(Filled::free);
             });
         }
@@ -343,19 +346,21 @@ fn arrays_that_own_everything_are_dropped_at_once() {
 
 #[test]
 fn what_others_own_outlives_the_arrays() {
-    let mut pool = Arc::new(Pool::new());
-    let other_pool = Pool::new();
-    let arrays = vec![array_of(&pool, &pool, 20_000), array_of(&pool, &other_pool, 20_000)];
-    let mut other_array = array_of(&pool, &other_pool, 20_000);
-    let block = Block::new(&pool, b"key", b"value", 0).unwrap();
-    SlotArray::drop_all(arrays, &mut pool);
-    assert_eq!((block.key(), block.value()), (&b"key"[..], &b"value"[..]));
-    drop(block);
-    let domain = Domain::<Garbage>::default();
-    assert_eq!(other_array.slots_mut()[0].load(&domain.pin(0)).block().unwrap().value(), [7; 100]);
-    drop(other_array);
-    assert_wholly_free(&pool);
-    assert_wholly_free(&other_pool);
+    // A block, or an array.
+    for others_have_a_block in [true, false] {
+        let mut pool = Arc::new(Pool::new());
+        let other_pool = Pool::new();
+        let arrays = vec![array_of(&pool, &pool, 20_000), array_of(&pool, &other_pool, 20_000)];
+        let block = others_have_a_block.then(|| Block::new(&pool, b"key", b"value", 0).unwrap());
+        let array_pool = if others_have_a_block { &other_pool } else { &pool };
+        let array = array_of(array_pool, &other_pool, 20_000);
+        SlotArray::drop_all(arrays, &mut pool);
+        assert!(block.is_none_or(|block| (block.key(), block.value()) == (b"key", b"value")));
+        assert_eq!(array[0].block().unwrap().value(), [7; 100]);
+        drop(array);
+        assert_wholly_free(&pool);
+        assert_wholly_free(&other_pool);
+    }
 }
 
 #[test]
@@ -364,4 +369,42 @@ fn arrays_of_a_pool_that_others_have_are_dropped_one_by_one() {
     let other = Arc::clone(&pool);
     SlotArray::drop_all(vec![array_of(&pool, &pool, 20_000)], &mut pool);
     assert_wholly_free(&other);
+}
+
+#[test]
+fn every_run_of_free_units_is_found() {
+    for order in 0..ORDERS {
+        for unit in (0..UNITS).step_by(1 << order) {
+            let run = mask(order) << unit;
+            assert_eq!(find(run, order), Some(unit as u32));
+            // Without its first unit or its last, or with its neighbours but not itself, it is none.
+            assert_eq!(find(run & (run - 1), order), None);
+            assert_eq!(find(!run, ORDERS - 1), None);
+        }
+    }
+}
+
+#[test]
+fn slabs_change_stripes_while_their_blocks_are_freed() {
+    // Of the largest blocks a slab has eight, so that slabs are taken over all the time.
+    const SIZE: usize = MAX_SMALL;
+    let pool = Pool::new();
+    let shared: Vec<Mutex<Option<Filled>>> = (0..64).map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for thread in 1..=4u64 {
+            let (pool, shared) = (&pool, &shared);
+            scope.spawn(move || {
+                let mut random = thread;
+                for round in 0..20_000u64 {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let new = (random >> 60 < 10).then(|| Filled::new(pool, SIZE, round as u8));
+                    let old = std::mem::replace(&mut *shared[(random >> 33) as usize % shared.len()].lock(), new);
+                    old.into_iter().for_each(Filled::free);
+                }
+            });
+        }
+    });
+    check(&pool);
+    shared.iter().for_each(|place| place.lock().take().into_iter().for_each(Filled::free));
+    assert_wholly_free(&pool);
 }
