@@ -12,9 +12,13 @@ use std::ptr;
 /// Makes a guard stay on its thread: pthread's locks are released by the thread that took them.
 type NotSend = PhantomData<*const ()>;
 
+/// Has a cache line for itself, so that those who take one lock do not slow down those who take its neighbour.
+#[repr(align(64))]
+struct OwnLine<T>(T);
+
 /// A mutual-exclusion lock around a `T`.
 pub struct Mutex<T> {
-    raw: Box<UnsafeCell<libc::pthread_mutex_t>>,
+    raw: Box<OwnLine<UnsafeCell<libc::pthread_mutex_t>>>,
     value: UnsafeCell<T>,
 }
 
@@ -26,10 +30,10 @@ unsafe impl<T: Send> Sync for Mutex<T> {}
 impl<T> Mutex<T> {
     /// A new, unlocked mutex.
     pub fn new(value: T) -> Mutex<T> {
-        let raw = Box::new(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
+        let raw = Box::new(OwnLine(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER)));
         // Initialised by a call although it is already: drd only knows those.
         // SAFETY: `raw` is ours alone; NULL asks for the default attributes.
-        let result = unsafe { libc::pthread_mutex_init(raw.get(), ptr::null()) };
+        let result = unsafe { libc::pthread_mutex_init(raw.0.get(), ptr::null()) };
         assert_eq!(result, 0, "pthread_mutex_init");
         Mutex { raw, value: UnsafeCell::new(value) }
     }
@@ -37,7 +41,7 @@ impl<T> Mutex<T> {
     /// Waits for the lock. Locking twice on one thread never returns.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         // SAFETY: the mutex is initialised and stays where it is until drop.
-        let result = unsafe { libc::pthread_mutex_lock(self.raw.get()) };
+        let result = unsafe { libc::pthread_mutex_lock(self.raw.0.get()) };
         assert_eq!(result, 0, "pthread_mutex_lock");
         MutexGuard { mutex: self, thread: PhantomData }
     }
@@ -45,7 +49,7 @@ impl<T> Mutex<T> {
     /// Takes the lock if nobody has it.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         // SAFETY: the mutex is initialised and stays where it is until drop.
-        match unsafe { libc::pthread_mutex_trylock(self.raw.get()) } {
+        match unsafe { libc::pthread_mutex_trylock(self.raw.0.get()) } {
             0 => Some(MutexGuard { mutex: self, thread: PhantomData }),
             _ => None,
         }
@@ -81,7 +85,7 @@ impl<T: Default> Default for Mutex<T> {
 impl<T> Drop for Mutex<T> {
     fn drop(&mut self) {
         // SAFETY: nobody else has a reference, so it is not locked.
-        unsafe { libc::pthread_mutex_destroy(self.raw.get()) };
+        unsafe { libc::pthread_mutex_destroy(self.raw.0.get()) };
     }
 }
 
@@ -110,7 +114,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
         // SAFETY: this guard's thread holds the lock.
-        unsafe { libc::pthread_mutex_unlock(self.mutex.raw.get()) };
+        unsafe { libc::pthread_mutex_unlock(self.mutex.raw.0.get()) };
     }
 }
 
@@ -144,7 +148,7 @@ impl Condvar {
     /// Releases the mutex, waits to be woken, and takes it again.
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         // SAFETY: both objects are initialised, and this thread holds the mutex.
-        let result = unsafe { libc::pthread_cond_wait(self.raw.get(), guard.mutex.raw.get()) };
+        let result = unsafe { libc::pthread_cond_wait(self.raw.get(), guard.mutex.raw.0.get()) };
         assert_eq!(result, 0, "pthread_cond_wait");
         guard
     }
