@@ -51,22 +51,19 @@ impl<T> Mutex<T> {
         // SAFETY: the mutex is initialised and stays where it is until drop.
         match unsafe { libc::pthread_mutex_trylock(self.raw.0.get()) } {
             0 => Some(MutexGuard { mutex: self, thread: PhantomData }),
-            _ => None,
+            libc::EBUSY => None,
+            error => unreachable!("pthread_mutex_trylock: {error}"),
         }
     }
-}
 
-impl<T> Mutex<T> {
     /// As [`lock`](Self::lock), for a lock that is never held for long: tries for some microseconds before it sleeps,
     /// for to be woken takes many.
     pub fn lock_soon(&self) -> MutexGuard<'_, T> {
         for _ in 0..SPINS {
-            // SAFETY: the mutex is initialised and stays where it is until drop.
-            match unsafe { libc::pthread_mutex_trylock(self.raw.get()) } {
-                0 => return MutexGuard { mutex: self, thread: PhantomData },
-                libc::EBUSY => (0..PAUSES).for_each(|_| std::hint::spin_loop()),
-                error => unreachable!("pthread_mutex_trylock: {error}"),
+            if let Some(guard) = self.try_lock() {
+                return guard;
             }
+            (0..PAUSES).for_each(|_| std::hint::spin_loop());
         }
         self.lock()
     }
