@@ -160,6 +160,9 @@ impl Engine {
     }
 
     fn apply(&self, group: &mut [Write], appended: Appended) -> Result<()> {
+        if group.len() > 1 || group.iter().any(|write| write.changes().len() > 1) {
+            self.table.prefetch(group.iter().flat_map(Write::changes));
+        }
         let mut visible = self.visible.lock();
         let mut lsn = visible.lsn + 1;
         for write in group {

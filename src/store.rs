@@ -209,15 +209,16 @@ impl Store {
 
     /// Calls `found` with the value of `key`, if it is there. While that runs, memory that writers replace is not freed.
     pub fn get_with<R>(&self, key: &[u8], found: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        self.check_process()?;
         let mut result = None;
         self.look_up(key, |value| result = Some(found(value)))?;
         Ok(result)
     }
 
-    /// As [`get_with`](Self::get_with); says whether the key was there.
+    /// As [`get_with`](Self::get_with), for whoever has called [`check_process`](Self::check_process); says whether the key
+    /// was there.
     #[inline(always)]
-    pub fn look_up(&self, key: &[u8], found: impl FnOnce(&[u8])) -> Result<bool> {
-        self.check_process()?;
+    pub(crate) fn look_up(&self, key: &[u8], found: impl FnOnce(&[u8])) -> Result<bool> {
         format::check_lengths(key, b"")?;
         let found = |block: &Block| {
             let is_there = !self.has_expired(block);

@@ -38,6 +38,12 @@ const _: () = {
 #[inline(always)]
 fn call(name: &str, body: impl FnOnce() -> Result<c_int>) -> c_int {
     crate::sys::panic::silence();
+    guarded(name, body)
+}
+
+/// As [`call`], for a handle's functions: whichever made the handle has silenced panics.
+#[inline(always)]
+fn guarded(name: &str, body: impl FnOnce() -> Result<c_int>) -> c_int {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => fail(name, &error),

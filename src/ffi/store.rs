@@ -10,7 +10,7 @@ use std::slice;
 
 use super::constants::*;
 use super::types::*;
-use super::{bytes, call, handle, invalid, output, read_struct, recovery_struct, struct_size, write_struct};
+use super::{bytes, call, guarded, handle, invalid, output, read_struct, recovery_struct, struct_size, write_struct};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format;
 use crate::options::{Options, RecoveryMode, Size, SyncMode};
@@ -383,7 +383,7 @@ pub unsafe extern "C" fn kv_close(s: *mut kv_store) -> c_int {
 /// Runs a call on a store; its errors are counted there.
 #[inline(always)]
 fn with_store(name: &str, s: *const kv_store, body: impl FnOnce(&Store) -> Result<c_int>) -> c_int {
-    call(name, || {
+    guarded(name, || {
         // SAFETY: every caller promises an open handle or NULL.
         let store = unsafe { &handle(s, "s")?.store };
         store.check_process()?;

@@ -28,25 +28,25 @@
 //!
 //! # Records
 //!
-//! Threads do not sign off: a library that can be unloaded must leave no destructor behind. A record is owned by a
-//! thread ID, and one whose thread has ended goes to another. Threads remember where their records are.
+//! A thread's record is found by its thread pointer, which no two running threads share, in a small hash table. Threads
+//! do not sign off: a library that can be unloaded must leave no destructor behind. So a record stays with its pointer,
+//! and when the thread has ended, it is that of the next thread which the system puts in the same place.
 
-use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence, fence};
 
 use super::sync::Mutex;
-use super::thread::{self, ThreadId};
-use super::{membarrier, valgrind};
+use super::{membarrier, thread, valgrind};
 
 /// The epoch moves when the bags hold so many things, or so many bytes.
 const RIPE_COUNT: usize = 1024;
 const RIPE_BYTES: usize = 1 << 20;
-/// So many domains a thread can read in turn without looking for its record again.
-const REMEMBERED: usize = 4;
+/// How many records there are room for in the hash table, and at how many places in it one can be. Further ones are in a
+/// list, which is slower.
+const RECORDS: usize = 512;
+const PLACES: usize = 8;
 
 /// Something that was taken out of sight, but may still be read by those who saw it before. Only
 /// [`Domain::retire`] gets it out; dropped otherwise, it is leaked.
@@ -69,32 +69,27 @@ impl<T> Deref for Unlinked<T> {
 
 /// The readers of one data structure, and what is to be freed when they have left.
 pub struct Domain<G> {
-    /// Never reused, unlike an address.
-    id: u64,
     /// Not 0, which in a record means none.
     epoch: AtomicU64,
     /// Whether `membarrier` makes up for the readers' missing barriers.
     is_asymmetric: bool,
-    #[expect(clippy::vec_box, reason = "the threads remember where they are")]
-    records: Mutex<Vec<Box<Record>>>,
+    records: Box<[Record]>,
+    #[expect(clippy::vec_box, reason = "readers refer to them")]
+    more_records: Mutex<Vec<Box<Record>>>,
     limbo: Mutex<Limbo<G>>,
 }
 
 /// What a thread says of itself, in a cache line of its own.
+#[derive(Default)]
 #[repr(align(64))]
 struct Record {
+    /// The thread's pointer, 0 if the record is free.
+    owner: AtomicU64,
     /// The epoch that it has pinned, or 0.
     epoch: AtomicU64,
     /// How often it has pinned it, one within the other, and above that, by [`LOOKUPS`], how many lookups it has made.
     depth: AtomicU64,
-    /// Its owner. Only looked at under the lock of the records.
-    owner: Cell<ThreadId>,
 }
-
-// SAFETY: `owner` is only touched under the lock of the records; the rest is atomic.
-unsafe impl Send for Record {}
-// SAFETY: as above.
-unsafe impl Sync for Record {}
 
 /// The place of the lookups in [`Record::depth`]. They wrap around after some 10^14.
 const LOOKUPS: u32 = 16;
@@ -125,21 +120,13 @@ impl<G> Limbo<G> {
     }
 }
 
-thread_local! {
-    /// The domains that this thread has read in, by the low bits of their IDs, with its record in each. A domain that is
-    /// gone never comes again.
-    static MINE: [Cell<(u64, *const Record)>; REMEMBERED] =
-        const { [const { Cell::new((0, ptr::null())) }; REMEMBERED] };
-}
-
 impl<G> Default for Domain<G> {
     fn default() -> Domain<G> {
-        static LAST_ID: AtomicU64 = AtomicU64::new(0);
         Domain {
-            id: LAST_ID.fetch_add(1, Ordering::Relaxed) + 1,
             epoch: AtomicU64::new(1),
             is_asymmetric: !valgrind::is_running() && membarrier::register(),
-            records: Mutex::new(Vec::new()),
+            records: std::iter::repeat_with(Record::default).take(RECORDS).collect(),
+            more_records: Mutex::default(),
             limbo: Mutex::new(Limbo([Bag::default(), Bag::default()])),
         }
     }
@@ -167,33 +154,39 @@ impl<G> Domain<G> {
     /// The calling thread's record.
     #[inline(always)]
     fn record(&self) -> &Record {
-        let (id, record) = MINE.with(|mine| mine[self.id as usize % REMEMBERED].get());
-        if id != self.id {
-            return self.find_record();
+        let me = thread::pointer();
+        let record = &self.records[place(me)];
+        if record.owner.load(Ordering::Relaxed) == me { record } else { self.find_record(me) }
+    }
+
+    /// The record of `me` if it is not in the first place.
+    #[cold]
+    fn find_record(&self, me: u64) -> &Record {
+        let places = (0..PLACES).map(|distance| &self.records[(place(me) + distance) % RECORDS]);
+        for record in places {
+            // Only `me` makes a record that of `me`. Once it has an owner it keeps it, so nobody passes by a free one.
+            let owner = record.owner.load(Ordering::Relaxed);
+            let is_mine = owner == me
+                || owner == 0 && record.owner.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+            if is_mine {
+                return record;
+            }
         }
-        // SAFETY: it was found in this domain, which keeps its records as long as it exists.
+        let mut records = self.more_records.lock();
+        let mine = records.iter().position(|record| record.owner.load(Ordering::Relaxed) == me);
+        let at = mine.unwrap_or_else(|| {
+            records.push(Box::new(Record { owner: AtomicU64::new(me), ..Record::default() }));
+            records.len() - 1
+        });
+        let record: *const Record = &*records[at];
+        // SAFETY: boxed, and kept as long as the domain exists.
         unsafe { &*record }
     }
 
-    #[cold]
-    fn find_record(&self) -> &Record {
-        let mut records = self.records.lock();
-        let me = thread::id();
-        // Its own, or that of a thread that had the same ID and has ended; failing that, when there have become twice as
-        // many as before, of any that has ended.
-        let mine = records.iter().position(|record| record.owner.get() == me).or_else(|| {
-            let is_time = records.len() >= 16 && records.len().is_power_of_two();
-            records.iter().position(|record| is_time && !thread::is_alive(record.owner.get()))
-        });
-        let at = mine.unwrap_or_else(|| {
-            records.push(Box::new(Record::new(me)));
-            records.len() - 1
-        });
-        records[at].owner.set(me);
-        let record: *const Record = &*records[at];
-        MINE.with(|mine| mine[self.id as usize % REMEMBERED].set((self.id, record)));
-        // SAFETY: boxed, and kept as long as the domain exists.
-        unsafe { &*record }
+    /// What `of` says about each record.
+    fn look_at_all(&self, of: impl FnMut(&Record)) {
+        let more = self.more_records.lock();
+        self.records.iter().chain(more.iter().map(|record| &**record)).for_each(of);
     }
 
     /// Takes charge of something unlinked, of about `bytes` bytes. Returns what can be freed by now, which is best done
@@ -218,24 +211,28 @@ impl<G> Domain<G> {
         } else {
             fence(Ordering::SeqCst);
         }
-        self.records.lock().iter().all(|record| {
+        let mut nobody = true;
+        self.look_at_all(|record| {
             let pinned = record.epoch.load(Ordering::Acquire);
             valgrind::happens_after((&raw const record.epoch).cast());
-            pinned == 0 || pinned == epoch
-        })
+            nobody &= pinned == 0 || pinned == epoch;
+        });
+        nobody
     }
 
     /// How many lookups there were.
     pub fn lookups(&self) -> u64 {
-        self.records.lock().iter().map(|record| record.depth.load(Ordering::Relaxed) >> LOOKUPS).sum()
+        let mut sum = 0;
+        self.look_at_all(|record| sum += record.depth.load(Ordering::Relaxed) >> LOOKUPS);
+        sum
     }
 }
 
-impl Record {
-    fn new(owner: ThreadId) -> Record {
-        let zero = || AtomicU64::new(0);
-        Record { epoch: zero(), depth: zero(), owner: Cell::new(owner) }
-    }
+/// Where in the table the record of a thread is, or one of the next: the high bits of its pointer, the low ones being
+/// those of all, multiplied by 2^64 divided by the golden ratio.
+#[inline(always)]
+fn place(thread: u64) -> usize {
+    ((thread >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - RECORDS.trailing_zeros())) as usize
 }
 
 /// Adds to a counter that no other thread changes; returns what it was. `is_alone` is false if others must be able to
@@ -315,6 +312,31 @@ mod tests {
     }
 
     #[test]
+    fn every_thread_has_a_record_of_its_own() {
+        let domain = Domain::<u32>::default();
+        // More threads at a time than the table has places for one hash, and than it has records.
+        std::thread::scope(|scope| {
+            let all_are_there = std::sync::Barrier::new(RECORDS + 100);
+            let (domain, all_are_there) = (&domain, &std::sync::Arc::new(all_are_there));
+            for _ in 0..RECORDS + 100 {
+                let all_are_there = std::sync::Arc::clone(all_are_there);
+                let read = move || {
+                    let pin = domain.pin(1);
+                    all_are_there.wait();
+                    assert_eq!(pin.record.depth.load(Ordering::Relaxed) & DEPTH, 1);
+                    drop(pin);
+                    all_are_there.wait();
+                };
+                std::thread::Builder::new().stack_size(64 << 10).spawn_scoped(scope, read).unwrap();
+            }
+        });
+        assert_eq!(domain.lookups(), RECORDS as u64 + 100);
+        let mut pinned = 0;
+        domain.look_at_all(|record| pinned += record.epoch.load(Ordering::Relaxed));
+        assert_eq!(pinned, 0);
+    }
+
+    #[test]
     fn records_of_ended_threads_are_used_again() {
         let domain = std::sync::Arc::new(Domain::<u32>::default());
         for _ in 0..200 {
@@ -322,7 +344,8 @@ mod tests {
             thread::Thread::start(c"reader", move || drop(domain.pin(1))).unwrap().join();
         }
         assert_eq!(domain.lookups(), 200);
-        let count = domain.records.lock().len();
-        assert!(count < 100, "{count} records for one thread at a time");
+        let mut used = 0;
+        domain.look_at_all(|record| used += u32::from(record.owner.load(Ordering::Relaxed) != 0));
+        assert!(used < 100, "{used} records for one thread at a time");
     }
 }

@@ -117,9 +117,18 @@ impl Table {
         &self.pool
     }
 
-    /// A change that sets or deletes the key of `block`.
+    /// A change that sets or deletes the key of `block`. The cache begins to fetch what applying it needs.
     pub fn change(&self, op: Op, block: Block) -> Change {
-        Change { op, hash: self.hasher.hash(block.key()), block: Some(block), found: false, garbage: Vec::new() }
+        let hash = self.hasher.hash(block.key());
+        self.shard(hash).prefetch_slot(&self.domain.pin(0), hash);
+        Change { op, hash, block: Some(block), found: false, garbage: Vec::new() }
+    }
+
+    /// Has the cache fetch what applying these changes needs: a wait for memory each, which overlap.
+    pub fn prefetch<'c>(&self, changes: impl Iterator<Item = &'c Change> + Clone) {
+        let pin = self.domain.pin(0);
+        changes.clone().for_each(|change| self.shard(change.hash).prefetch_slot(&pin, change.hash));
+        changes.for_each(|change| self.shard(change.hash).prefetch_block(&pin, change.hash));
     }
 
     /// Looks a key up, and counts that: calls `found` with its block, which stays what it is meanwhile; that keeps

@@ -120,6 +120,13 @@ pub fn write_all_at(file: &dyn File, mut bufs: &mut [IoSlice<'_>], mut offset: u
     Ok(())
 }
 
+/// `len` zeros, in slices to be written; a small page of them, again and again, so that they take no room in the library.
+pub fn zeros<'a>(len: u64) -> impl Iterator<Item = &'a [u8]> {
+    static PAGE: [u8; 4096] = [0; 4096];
+    let (whole, rest) = (len / PAGE.len() as u64, len % PAGE.len() as u64);
+    std::iter::repeat_n(&PAGE[..], whole as usize).chain(std::iter::once(&PAGE[..rest as usize]))
+}
+
 /// Reads at `offset` until `buf` is full or the file ends; returns how much it read.
 pub fn read_full_at(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;

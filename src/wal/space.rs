@@ -51,8 +51,6 @@ const PIECES_A_SYNC: u64 = 8;
 
 const _: () = assert!(LEAST_FOR_FILLER >= 2 * PIECE);
 
-static ZEROS: [u8; PIECE as usize] = [0; PIECE as usize];
-
 /// The space of one log file.
 pub struct Space {
     /// How many zeros there should be ahead.
@@ -199,8 +197,7 @@ impl Space {
         latch.check()?;
         let to = (from + 1).next_multiple_of(PIECE);
         frontier.longest = frontier.longest.max(to);
-        let zeros = &ZEROS[..(to - from) as usize];
-        vfs::write_all_at(&*filler.file, &mut [IoSlice::new(zeros)], from)
+        vfs::write_all_at(&*filler.file, &mut vfs::zeros(to - from).map(IoSlice::new).collect::<Vec<_>>(), from)
             .map_err(|cause| filler.error(from, &cause))?;
         self.filled.swap(to, Ordering::Release);
         Ok(true)

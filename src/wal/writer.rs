@@ -18,8 +18,6 @@ const WRITE_IN_PLACE: usize = 64 << 10;
 /// A buffer that one large batch needed is not kept.
 const KEPT_BUFFER: usize = 2 << 20;
 
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-
 /// Where a log ends, and which records it has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
@@ -257,9 +255,7 @@ impl<'a> Group<'a> {
         if self.in_place.is_empty() && zeros == 0 {
             return vfs::write_all_at(file, &mut [IoSlice::new(&self.buffer)], offset);
         }
-        let (whole, rest) = ((zeros / ZEROS.len() as u64) as usize, (zeros % ZEROS.len() as u64) as usize);
-        let zeros = std::iter::repeat_n(&ZEROS[..], whole).chain(std::iter::once(&ZEROS[..rest]));
-        let pieces = self.pieces().chain(zeros).filter(|slice| !slice.is_empty());
+        let pieces = self.pieces().chain(vfs::zeros(zeros)).filter(|slice| !slice.is_empty());
         vfs::write_all_at(file, &mut pieces.map(IoSlice::new).collect::<Vec<_>>(), offset)
     }
 }
