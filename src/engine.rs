@@ -269,7 +269,7 @@ impl Engine {
         let written = checkpoint::writer::write(&mut stream, &path, snapshot, wal_offset, now, is_large)?;
         file.sync_all().map_err(|cause| Error::file("fsync", &path, &cause))?;
         file.drop_cache();
-        let read = checkpoint::reader::read(&mut stream, &path, usize::from(is_large), &checkpoint::reader::Verify);
+        let read = checkpoint::reader::verify(&mut stream, &path, usize::from(is_large));
         if read.as_ref() != Ok(&written) {
             let what = read.err().map_or_else(|| path.display().to_string(), |error| error.to_string());
             return Err(Error::new(ErrorKind::Io, format!("what was read back is not what was written: {what}")));

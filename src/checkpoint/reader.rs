@@ -22,8 +22,9 @@ use crate::vfs::stream::Stream;
 use crate::vfs::{DIRECT_ALIGN, File};
 use crate::wal::reader;
 
-/// How much is read at once.
+/// How much is read at once, and how much while writers are waiting for the disk, too.
 const PIECE: usize = 1 << 20;
+const PIECE_BESIDE_WRITERS: usize = 256 << 10;
 /// The longest block, and so more than what is left of one at the end of a piece.
 const CARRIED: usize = (BLOCK_HEADER_LEN + MAX_PAYLOAD).next_multiple_of(DIRECT_ALIGN);
 
@@ -75,7 +76,7 @@ pub trait Visitor: Sync {
 }
 
 /// For reading a checkpoint only to see that it is whole.
-pub struct Verify;
+pub(super) struct Verify;
 
 impl Visitor for Verify {
     type Batch = ();
@@ -93,6 +94,11 @@ impl Visitor for Verify {
 /// to be used. Up to `helpers` threads help.
 pub fn read(stream: &mut Stream, path: &Path, helpers: usize, visitor: &impl Visitor) -> Result<Header> {
     read_in_pieces(stream, path, helpers, PIECE, visitor)
+}
+
+/// Reads a checkpoint only to see that it is whole, beside the writers of an open store.
+pub fn verify(stream: &mut Stream, path: &Path, helpers: usize) -> Result<Header> {
+    read_in_pieces(stream, path, helpers, PIECE_BESIDE_WRITERS, &Verify)
 }
 
 /// As [`read`], with pieces of another length, a multiple of [`DIRECT_ALIGN`].

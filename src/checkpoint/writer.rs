@@ -29,8 +29,9 @@ use crate::table::{Cursor, Snapshot, is_expired};
 use crate::vfs::DIRECT_ALIGN;
 use crate::vfs::stream::Stream;
 
-/// A piece is written when it holds this much.
-const PIECE: usize = 1 << 20;
+/// A piece is written when it holds this much. One is under way at any time, so a sync of the log has to wait for as
+/// much: larger pieces are faster, and hurt writers more.
+const PIECE: usize = 256 << 10;
 /// One that is filled, one that is written, and one in between.
 const PIECES: usize = 3;
 /// Room for what was carried over, for just less than a piece, and for the block that makes it one.
