@@ -2,10 +2,9 @@
  * The longest set while the table grows, against the same sets in a table that has all the keys already, and against a
  * thread that only writes as many bytes to a file, or only reads the clock.
  */
-#include <fcntl.h>
+#include <stdlib.h>
 #include <unistd.h>
 
-#include "fail.h"
 #include "kvwal_work.h"
 
 static void measure(struct kvwal_work *work, enum operation operation, const char *name)
@@ -29,13 +28,9 @@ void growth(const struct bench *bench)
         .key_count = options->keys,
         .pool = value_pool_new(options->value_len, options->seed),
         .store = kvwal_open(bench, KV_SYNC_NONE),
+        .fd = kvwal_open_written(bench),
     };
-    char path[4096];
 
-    snprintf(path, sizeof path, "%s/written", options->dir);
-    work.fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (work.fd < 0)
-        FAIL_ERRNO(path);
     measure(&work, SET, "growing");
     measure(&work, SET, "grown");
     measure(&work, WRITE_FILE, "write");

@@ -3,7 +3,6 @@
  * threads than two, and each figure has its neighbours: the same without the scan, and, both with and without it, a
  * thread that only reads the clock and one that only writes to a file. A pause that those see, too, is the machine's.
  */
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "fail.h"
@@ -98,13 +97,9 @@ void pauses(const struct bench *bench)
         .key_count = DRAWN_KEYS,
         .pool = value_pool_new(options->value_len, options->seed),
         .store = kvwal_open(bench, KV_SYNC_NONE),
+        .fd = kvwal_open_written(bench),
     };
-    char path[4096];
 
-    snprintf(path, sizeof path, "%s/written", options->dir);
-    work.fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (work.fd < 0)
-        FAIL_ERRNO(path);
     kvwal_load(bench, work.store, &work.pool);
     report_scan(&work);
     measure(&work, READ_CLOCK, "clock");

@@ -1,5 +1,6 @@
 #include "kvwal_work.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -26,6 +27,18 @@ kv_store *kvwal_open(const struct bench *bench, int sync)
     options.checkpoint_wal_bytes = UINT64_MAX;
     kvwal_check(kv_open(bench_dir(bench, 0), &options, &store), "kv_open");
     return store;
+}
+
+int kvwal_open_written(const struct bench *bench)
+{
+    char path[4096];
+    int fd;
+
+    snprintf(path, sizeof path, "%s/written", bench->options->dir);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        FAIL_ERRNO(path);
+    return fd;
 }
 
 void kvwal_close(kv_store *store)

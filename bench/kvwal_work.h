@@ -35,6 +35,9 @@ void kvwal_check(int code, const char *what);
 kv_store *kvwal_open(const struct bench *bench, int sync);
 void kvwal_close(kv_store *store);
 
+/* A file beside the store, for WRITE_FILE. */
+int kvwal_open_written(const struct bench *bench);
+
 /* Sets all keys, in batches. */
 void kvwal_load(const struct bench *bench, kv_store *store, const struct value_pool *pool);
 

@@ -101,6 +101,10 @@ impl Committer<Write> for Engine {
     fn commit(&self, group: &mut [Write]) -> Result<()> {
         let _unwinding = LatchOnPanic(&self.latch);
         let appended = self.logs.append(group.iter().flat_map(Write::records))?;
+        if self.options.sync == SyncMode::Always {
+            // Not before, for the sync has taken a while.
+            self.table.prefetch(group.iter().flat_map(Write::changes));
+        }
         // The log stays locked until the group is applied, so that the table is never behind it.
         self.apply(group, appended.state())
     }
@@ -143,6 +147,8 @@ impl Engine {
             SyncMode::Always => self.queue.submit(write, self)?,
             // There is no sync to be shared, so nobody waits for anybody but for the log's lock.
             SyncMode::Interval | SyncMode::None => {
+                // Meanwhile the records are encoded.
+                self.table.prefetch(write.changes().iter());
                 let mut group = [write];
                 self.commit(&mut group)?;
                 let [written] = group;
@@ -160,9 +166,6 @@ impl Engine {
     }
 
     fn apply(&self, group: &mut [Write], appended: Appended) -> Result<()> {
-        if group.len() > 1 || group.iter().any(|write| write.changes().len() > 1) {
-            self.table.prefetch(group.iter().flat_map(Write::changes));
-        }
         let mut visible = self.visible.lock();
         let mut lsn = visible.lsn + 1;
         for write in group {

@@ -117,10 +117,9 @@ impl Table {
         &self.pool
     }
 
-    /// A change that sets or deletes the key of `block`. The cache begins to fetch what applying it needs.
+    /// A change that sets or deletes the key of `block`.
     pub fn change(&self, op: Op, block: Block) -> Change {
         let hash = self.hasher.hash(block.key());
-        self.shard(hash).prefetch_slot(&self.domain.pin(0), hash);
         Change { op, hash, block: Some(block), found: false, garbage: Vec::new() }
     }
 

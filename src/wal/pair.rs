@@ -108,6 +108,13 @@ pub struct Appended {
 }
 
 impl Active {
+    /// Has the buffers begin behind what the writer has written past them.
+    fn restart_buffer(&mut self, latch: &Latch) -> Result<()> {
+        let Active { writer, buffer: Some(buffer), .. } = self else { return Ok(()) };
+        let restarted = buffer.restart(&*writer.file(), writer.path(), &writer.position());
+        restarted.map_err(|error| latch.set(&error))
+    }
+
     /// What the system has of the log.
     fn handed_over(&self) -> Position {
         let at = self.writer.position();
@@ -307,16 +314,12 @@ impl LogPair {
         self.hand_over_alone(&alone)?;
         let mut active = self.active.lock();
         active.hand_over(&self.latch)?;
-        let Active { writer, buffer, .. } = &mut *active;
-        if let Err(error) = writer.append(records, false) {
+        if let Err(error) = active.writer.append(records, false) {
             // It was rolled back, and as nobody else syncs now, that is made durable here.
-            writer.sync()?;
+            active.writer.sync()?;
             return Err(error);
         }
-        if let Some(buffer) = buffer {
-            let restarted = buffer.restart(&*writer.file(), writer.path(), &writer.position());
-            restarted.map_err(|error| self.latch.set(&error))?;
-        }
+        active.restart_buffer(&self.latch)?;
         Ok(active)
     }
 
@@ -413,11 +416,7 @@ impl LogPair {
             space.used(0);
             active.retiring = Some(std::mem::replace(&mut active.writer, writer));
             active.direct = direct;
-            let Active { writer, buffer, .. } = &mut *active;
-            if let Some(buffer) = buffer {
-                let restarted = buffer.restart(&*writer.file(), writer.path(), &writer.position());
-                restarted.map_err(|error| self.latch.set(&error))?;
-            }
+            active.restart_buffer(&self.latch)?;
         }
         Ok(begin(active.writer.position()))
     }

@@ -55,8 +55,6 @@ use super::valgrind;
 
 /// How many stripes there are: few, for each has a slab of its own for each size in use.
 const STRIPES: usize = 4;
-/// How often a thread tries for a lock before it sleeps; it is held for some 20 ns.
-const TRIES: usize = 100;
 /// On valgrind each block is followed by that many bytes that are nobody's, so that it sees who goes too far.
 const REDZONE: usize = 16;
 /// The largest block that is ours.
@@ -232,13 +230,8 @@ impl Shared {
     }
 
     fn lock(&self, index: usize) -> MutexGuard<'_, Stripe> {
-        for _ in 0..TRIES {
-            if let Some(stripe) = self.stripes[index].try_lock() {
-                return stripe;
-            }
-            std::hint::spin_loop();
-        }
-        self.stripes[index].lock()
+        // It is held for some 20 ns.
+        self.stripes[index].lock_soon()
     }
 
     fn lock_stripe_of(&self, slab: &Slab) -> MutexGuard<'_, Stripe> {
