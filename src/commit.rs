@@ -24,10 +24,12 @@
 //! glibc 2.25 to 2.40 (its bug 25847), and then nobody would lead.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::clock::Instant;
 use crate::sys::sync::{Condvar, Mutex, MutexGuard};
+use crate::sys::thread;
 
 /// Longest group, in bytes, unless a single request is longer.
 pub const GROUP_BYTES: usize = 1 << 20;
@@ -158,7 +160,7 @@ impl<R: Request> CommitQueue<R> {
         let mut arrived = (state.waiting(), began);
         loop {
             drop(state);
-            std::thread::yield_now();
+            thread::yield_now();
             state = self.state.lock();
             let now = Instant::now();
             if state.waiting() > arrived.0 {

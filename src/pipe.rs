@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::ffi::CStr;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::helpers;
 use crate::sys::sync::{Condvar, Mutex};
-use crate::sys::thread;
 
 /// Runs `main`, which fills `pieces` and passes them on to up to `helpers` threads that `work` on them, in any order,
 /// and give them back. If there is no such thread the work is done as they are passed on. When this returns, all of it
@@ -28,7 +28,7 @@ pub fn go_round<T: Send, R>(
             empty.push(piece);
         }
     };
-    thread::with_helpers(name, helpers, &help, |helpers| {
+    helpers::with_helpers(name, helpers, &help, |helpers| {
         let _ends = full.close_at_end();
         main(&Round { work, full: &full, empty: &empty, is_helped: helpers > 0 })
     })

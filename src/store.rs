@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{io, mem};
 
 use crate::batch::Batch;
@@ -17,6 +17,7 @@ use crate::lock::{self, DirLock};
 use crate::options::{Options, Size, SyncMode};
 use crate::recovery::{self, Recovered, Report};
 use crate::sys::block::Block;
+use crate::sys::clock::Instant;
 use crate::sys::event::Bell;
 use crate::sys::fork::Owner;
 use crate::sys::thread::Thread;

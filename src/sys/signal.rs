@@ -39,6 +39,7 @@ impl Drop for NoFileSizeSignal {
 
 /// Runs `f`, which spawns threads: they start with every signal blocked, so that none of the host's handlers ever
 /// runs on a thread of ours.
+#[cfg_attr(kvwal_shuttle, expect(dead_code, reason = "tasks have no signals"))]
 pub fn with_all_blocked<R>(f: impl FnOnce() -> R) -> R {
     let mut all = MaybeUninit::<SigSet>::uninit();
     // SAFETY: sigfillset initialises the set.

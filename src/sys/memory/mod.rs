@@ -50,7 +50,7 @@ use self::slab::Slab;
 use self::stripe::Stripe;
 pub use self::zeroed::Zeroed;
 use super::sync::{Mutex, MutexGuard};
-use super::thread::Thread;
+use super::thread::{self, Thread};
 use super::valgrind;
 
 /// How many stripes there are: few, for each has a slab of its own for each size in use.
@@ -217,9 +217,7 @@ pub unsafe fn free_many(blocks: &mut [(NonNull<u8>, usize)]) {
 impl Shared {
     /// Locks a stripe: the thread's own, or another if that one is held.
     fn lock_any(&self) -> (MutexGuard<'_, Stripe>, usize) {
-        // SAFETY: the call has no conditions.
-        let thread = unsafe { libc::pthread_self() } as u64;
-        let own = (thread.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize;
+        let own = (thread::pointer().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize;
         for at in own..own + STRIPES {
             let at = at % STRIPES;
             if let Some(stripe) = self.stripes[at].try_lock() {

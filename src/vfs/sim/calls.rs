@@ -3,11 +3,12 @@
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use super::fault::{Call, Direct};
 use super::state::{DirData, FileChange, FileData, NameChange, Node, SECTOR};
 use super::{Disk, SimDisk};
+use crate::sys::sync::{Mutex, MutexGuard};
 use crate::vfs::{Access, DIRECT_ALIGN, File, Vfs};
 
 impl Vfs for SimDisk {
@@ -265,7 +266,7 @@ impl File for SimFile {
     fn try_lock(&self) -> io::Result<bool> {
         let mut disk = self.begin(Call::Lock)?;
         let file = &mut disk.files[self.file];
-        let mut has_lock = self.has_lock.lock().expect("not poisoned");
+        let mut has_lock = self.has_lock.lock();
         if file.is_locked && !*has_lock {
             return Ok(false);
         }
@@ -275,7 +276,7 @@ impl File for SimFile {
 
     fn unlock(&self) -> io::Result<()> {
         let mut disk = self.disk.lock();
-        let mut has_lock = self.has_lock.lock().expect("not poisoned");
+        let mut has_lock = self.has_lock.lock();
         if *has_lock && self.check(&disk).is_ok() {
             disk.files[self.file].is_locked = false;
         }
