@@ -78,9 +78,8 @@ impl Explorer {
         let logs = Logs::ever(disk);
         oracle::check_scans(base, &history, &logs)?;
         for moment in &moments {
-            self.crash(moment, base, &history, depth).map_err(|error| {
-                format!("{error}\nafter {} calls of run {depth}: {plan:#?}", moment.calls)
-            })?;
+            self.crash(moment, base, &history, depth)
+                .map_err(|error| format!("{error}\nafter {} calls of run {depth}: {plan:#?}", moment.calls))?;
         }
         // At the end, too.
         let end = if self.random.below(2) == 0 { End::Kill } else { End::PowerCut };
@@ -103,7 +102,8 @@ impl Explorer {
                 End::Kill => moment.killed(seed),
             };
             let evidence = Evidence { base, history, calls: moment.calls, logs: &logs, end };
-            self.recover(&disk, &evidence, depth).map_err(|error| format!("{error}\nafter {end:?} with seed {seed}"))?;
+            self.recover(&disk, &evidence, depth)
+                .map_err(|error| format!("{error}\nafter {end:?} with seed {seed}"))?;
         }
         Ok(())
     }

@@ -83,7 +83,10 @@ fn explore(seed: u64) -> Result<Tally, String> {
     let explored = catch_unwind(AssertUnwindSafe(|| exec::scheduled(seed, move || explore::explore(seed))));
     explored.unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().cloned();
-        Err(format!("panic: {}", message.or(panic.downcast_ref().map(|text: &&str| (*text).to_owned())).unwrap_or_default()))
+        Err(format!(
+            "panic: {}",
+            message.or(panic.downcast_ref().map(|text: &&str| (*text).to_owned())).unwrap_or_default()
+        ))
     })
 }
 

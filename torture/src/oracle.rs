@@ -286,9 +286,8 @@ fn check_reads(evidence: &Evidence<'_>, records: &BTreeMap<Lsn, Logged>) -> Resu
             || evidence.base.entries.get(key).is_some_and(|entry| entry.value == value)
             || records.values().any(|record| record.key == key && record.value == value)
     };
-    let survives = |read: &&Read| {
-        read.returned.calls <= evidence.calls && evidence.is_durable(read.mode, read.returned.seq)
-    };
+    let survives =
+        |read: &&Read| read.returned.calls <= evidence.calls && evidence.is_durable(read.mode, read.returned.seq);
     for read in evidence.history.reads.iter().filter(survives) {
         let unknown = match &read.saw {
             Saw::Key(key, Some(value)) => (!is_known(key, value)).then_some(key),
@@ -306,7 +305,9 @@ fn check_reads(evidence: &Evidence<'_>, records: &BTreeMap<Lsn, Logged>) -> Resu
 fn check_claims(evidence: &Evidence<'_>, n: Lsn) -> Result<(), String> {
     let claim = evidence.logs.0.iter().find(|(_, record)| record.durable_lsn > n);
     match claim {
-        Some((lsn, record)) => Err(format!("record {lsn} says that LSN {} is durable, but only {n} were", record.durable_lsn)),
+        Some((lsn, record)) => {
+            Err(format!("record {lsn} says that LSN {} is durable, but only {n} were", record.durable_lsn))
+        }
         None => Ok(()),
     }
 }

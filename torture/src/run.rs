@@ -68,8 +68,7 @@ impl Client {
         };
         self.recorder.lock().failed_at = None;
         let tasks = session.writers.iter().cloned().enumerate().map(|(writer, acts)| {
-            let worker =
-                Worker { client: self.clone(), store: Arc::clone(&store), writer, mode: session.options.sync };
+            let worker = Worker { client: self.clone(), store: Arc::clone(&store), writer, mode: session.options.sync };
             let work: Box<dyn FnOnce() + Send> = Box::new(move || acts.iter().for_each(|act| worker.act(act)));
             work
         });

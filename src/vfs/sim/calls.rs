@@ -2,8 +2,8 @@
 
 use std::io::{self, IoSlice};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::fault::{Call, Direct};
 use super::state::{DirData, FileChange, FileData, NameChange, Node, SECTOR};
