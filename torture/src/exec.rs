@@ -9,7 +9,7 @@ mod one_thread {
     use super::Task;
 
     /// Runs `work` under the schedule of a seed.
-    pub fn scheduled<R: Send + 'static>(_seed: u64, work: impl Fn() -> R + Send + Sync + 'static) -> R {
+    pub fn scheduled<R: Send + 'static>(_seed: u64, work: impl FnOnce() -> R + Send + 'static) -> R {
         work()
     }
 
@@ -31,16 +31,19 @@ mod shuttled {
     /// Enough for recovery, and the exploring that calls it.
     const STACK: usize = 1 << 20;
 
-    /// Runs `work` under the schedule of a seed.
-    pub fn scheduled<R: Send + 'static>(seed: u64, work: impl Fn() -> R + Send + Sync + 'static) -> R {
+    /// Runs `work` under the schedule of a seed. What it makes of the library's must not outlive it.
+    pub fn scheduled<R: Send + 'static>(seed: u64, work: impl FnOnce() -> R + Send + 'static) -> R {
         let mut config = Config::new();
         (config.stack_size, config.max_steps) = (STACK, MaxSteps::None);
-        let result = Arc::new(Mutex::new(None));
+        let (work, result) = (Mutex::new(Some(work)), Arc::new(Mutex::new(None)));
         let to = Arc::clone(&result);
-        let scheduler = RandomScheduler::new_from_seed(seed, 1);
-        Runner::new(scheduler, config).run(move || *to.lock().expect("not poisoned") = Some(work()));
-        let result = result.lock().expect("not poisoned").take();
-        result.expect("the work was run")
+        Runner::new(RandomScheduler::new_from_seed(seed, 1), config).run(move || {
+            let work = work.lock().expect("not poisoned").take().expect("it is run once");
+            let made = work();
+            *to.lock().expect("not poisoned") = Some(made);
+        });
+        let made = result.lock().expect("not poisoned").take();
+        made.expect("it was run")
     }
 
     /// Runs all tasks and returns when they have ended.

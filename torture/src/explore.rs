@@ -6,14 +6,15 @@
 //! kept, and calls fail; and what was recovered goes on with another plan, of which moments are kept: so crashes follow
 //! each other, up to [`DEPTH`].
 
+use std::sync::Arc;
+
 use kvwal::vfs::sim::{Moment, Random, SimDisk};
-use kvwal::{ErrorKind, Options, Size};
 
 use crate::history::History;
-use crate::logs::{self, Logs};
-use crate::oracle::{self, Base, End, Evidence, Recovered};
+use crate::logs::Logs;
+use crate::oracle::{self, Base, End, Evidence};
 use crate::plan::{self, Plan};
-use crate::run;
+use crate::{exec, recovery, run};
 
 /// Crashes in a row.
 const DEPTH: usize = 3;
@@ -50,10 +51,49 @@ impl Tally {
 /// Explores what follows from a seed; an error says what went wrong, and where.
 pub fn explore(seed: u64) -> Result<Tally, String> {
     let mut explorer = Explorer { random: Random::new(seed), tally: Tally::default() };
-    let disk = SimDisk::new(seed);
     let plan = Plan::new(&mut explorer.random);
-    explorer.run(&disk, &plan, &Base::default(), 0)?;
+    explorer.run(None, plan, Arc::default(), 0)?;
     Ok(explorer.tally)
+}
+
+/// How the world ended, at some moment.
+#[derive(Clone)]
+struct Crash {
+    moment: Arc<Moment>,
+    end: End,
+    seed: u64,
+}
+
+impl Crash {
+    /// What is left of the disk.
+    fn disk(&self) -> SimDisk {
+        match self.end {
+            End::PowerCut => self.moment.crashed(self.seed),
+            End::Kill => self.moment.killed(self.seed),
+        }
+    }
+}
+
+/// A run of a plan.
+struct Ran {
+    history: Arc<History>,
+    /// Moments of it, with the records written until then; the end is the last of them.
+    moments: Vec<(Arc<Moment>, Arc<Logs>)>,
+}
+
+/// Runs a plan on a new disk, or on what was left of one.
+fn run_plan(start: Option<Arc<Moment>>, plan: &Plan, first_call: u32, share: usize, seed: u64) -> Ran {
+    let disk = start.map_or_else(|| SimDisk::new(seed), |moment| moment.killed(seed));
+    disk.keep_moments(share, seed);
+    let history = Arc::new(run::run(&disk, plan, first_call));
+    disk.heal();
+    let with_logs = |moment| {
+        let logs = Arc::new(Logs::up_to(&moment));
+        (Arc::new(moment), logs)
+    };
+    let mut moments: Vec<_> = disk.take_moments().into_iter().map(with_logs).collect();
+    moments.push(with_logs(disk.moment()));
+    Ran { history, moments }
 }
 
 struct Explorer {
@@ -63,178 +103,86 @@ struct Explorer {
 
 impl Explorer {
     /// Runs a plan on a store that holds `base`, and crashes it in many places.
-    fn run(&mut self, disk: &SimDisk, plan: &Plan, base: &Base, depth: usize) -> Result<(), String> {
-        let share = SHARE >> (2 * depth);
-        disk.keep_moments(share, self.random.next());
-        let history = run::run(disk, plan, base.calls);
-        disk.heal();
-        let moments = disk.take_moments();
+    fn run(&mut self, start: Option<Arc<Moment>>, plan: Plan, base: Arc<Base>, depth: usize) -> Result<(), String> {
+        let (seed, share, first_call) = (self.random.next(), SHARE >> (2 * depth), base.calls);
+        let plan = Arc::new(plan);
+        let planned = Arc::clone(&plan);
+        let Ran { history, moments } =
+            exec::scheduled(seed, move || run_plan(start, &planned, first_call, share, seed));
         self.tally.runs += 1;
         self.tally.faulty_runs += u64::from(plan.fault.is_some());
         self.tally.writes += history.writes.len() as u64;
+        let in_plan = |error: String| format!("{error}\nin run {depth}: {plan:#?}");
         if let Some(wrong) = &history.wrong {
-            return Err(format!("{wrong}\nin {plan:#?}"));
+            return Err(in_plan(wrong.clone()));
         }
-        let logs = Logs::ever(disk);
-        oracle::check_scans(base, &history, &logs)?;
-        for moment in &moments {
-            self.crash(moment, base, &history, depth)
-                .map_err(|error| format!("{error}\nafter {} calls of run {depth}: {plan:#?}", moment.calls))?;
-        }
-        // At the end, too.
-        let end = if self.random.below(2) == 0 { End::Kill } else { End::PowerCut };
-        let crashed = disk.fork();
-        match end {
-            End::Kill => crashed.kill(),
-            End::PowerCut => crashed.crash(self.random.next()),
-        }
-        let evidence = Evidence { base, history: &history, calls: u64::MAX, logs: &logs, end };
-        self.recover(&crashed, &evidence, depth).map_err(|error| format!("{error}\nat the end of {plan:#?}"))
-    }
-
-    /// Lets the world end at a moment of a run, in more than one way.
-    fn crash(&mut self, moment: &Moment, base: &Base, history: &History, depth: usize) -> Result<(), String> {
-        let logs = Logs::up_to(moment);
-        for end in [End::PowerCut, End::PowerCut, End::Kill] {
-            let seed = self.random.next();
-            let disk = match end {
-                End::PowerCut => moment.crashed(seed),
-                End::Kill => moment.killed(seed),
-            };
-            let evidence = Evidence { base, history, calls: moment.calls, logs: &logs, end };
-            self.recover(&disk, &evidence, depth)
-                .map_err(|error| format!("{error}\nafter {end:?} with seed {seed}"))?;
+        let (_, all_logs) = moments.last().expect("the end is one");
+        oracle::check_scans(&base, &history, all_logs).map_err(in_plan)?;
+        for (moment, logs) in moments {
+            for end in [End::PowerCut, End::PowerCut, End::Kill] {
+                let (base, history, logs) = (Arc::clone(&base), Arc::clone(&history), Arc::clone(&logs));
+                let evidence = Evidence { base, history, calls: moment.calls, logs, end };
+                let crash = Crash { moment: Arc::clone(&moment), end, seed: self.random.next() };
+                let recovered = self.recover(&crash, &evidence, depth);
+                recovered.map_err(|error| in_plan(format!("{error}\nafter {end:?} at call {}", moment.calls)))?;
+            }
         }
         Ok(())
     }
 
     /// Recovers, perhaps with a crash or a failing call in the middle of it, and goes on.
-    fn recover(&mut self, disk: &SimDisk, evidence: &Evidence<'_>, depth: usize) -> Result<(), String> {
+    fn recover(&mut self, crash: &Crash, evidence: &Evidence, depth: usize) -> Result<(), String> {
         match self.random.below(8) {
-            0 => self.crash_in_recovery(disk, evidence, depth)?,
-            1 => self.fail_in_recovery(disk, evidence)?,
+            0 => self.crash_in_recovery(crash, evidence)?,
+            1 => self.fail_in_recovery(crash, evidence)?,
             _ => {}
         }
-        let base = self.check_recovery(disk, evidence)?;
+        let (base, recovered) = self.check(crash, evidence)?;
         if depth + 1 < DEPTH && self.random.below(4) == 0 {
             let plan = Plan::continuing(&mut self.random);
-            return self.run(disk, &plan, &base, depth + 1);
+            return self.run(Some(recovered), plan, base, depth + 1);
         }
         Ok(())
     }
 
-    fn crash_in_recovery(&mut self, disk: &SimDisk, evidence: &Evidence<'_>, depth: usize) -> Result<(), String> {
-        let recovering = disk.fork();
-        recovering.keep_moments(RECOVERY_SHARE, self.random.next());
-        drop(run::open(&recovering, &plan::options(&mut self.random)));
-        for moment in recovering.take_moments() {
-            let (end, seed) = (self.random.below(2), self.random.next());
-            let (disk, end) = match end {
-                0 => (moment.killed(seed), evidence.end),
-                _ => (moment.crashed(seed), End::PowerCut),
-            };
-            let evidence = Evidence { end, ..evidence.clone() };
-            let checked = self.check_recovery(&disk, &evidence);
-            checked.map_err(|error| format!("{error}\nafter {end:?} at call {} of recovery {depth}", moment.calls))?;
+    /// Recovers in one go, and checks what comes of it.
+    fn check(&mut self, crash: &Crash, evidence: &Evidence) -> Result<(Arc<Base>, Arc<Moment>), String> {
+        self.tally.states += 1;
+        let (crash, evidence, seed) = (crash.clone(), evidence.clone(), self.random.next());
+        exec::scheduled(seed, move || recovery::check(&crash.disk(), &evidence, &mut Random::new(seed)))
+    }
+
+    fn crash_in_recovery(&mut self, crash: &Crash, evidence: &Evidence) -> Result<(), String> {
+        let (recovering, seed) = (crash.clone(), self.random.next());
+        let moments = exec::scheduled(seed, move || {
+            let disk = recovering.disk();
+            disk.keep_moments(RECOVERY_SHARE, seed);
+            drop(run::open(&disk, &plan::options(&mut Random::new(seed))));
+            disk.take_moments()
+        });
+        for moment in moments {
+            let (calls, end) = (moment.calls, self.any_end());
+            let again = Crash { moment: Arc::new(moment), end, seed: self.random.next() };
+            let checked = self.check(&again, &Evidence { end: end.max(evidence.end), ..evidence.clone() });
+            checked.map_err(|error| format!("{error}\nafter {end:?} at call {calls} of the recovery"))?;
         }
         Ok(())
     }
 
     /// Has a call of a recovery fail; another must succeed, whatever happened in between.
-    fn fail_in_recovery(&mut self, disk: &SimDisk, evidence: &Evidence<'_>) -> Result<(), String> {
-        let failing = disk.fork();
+    fn fail_in_recovery(&mut self, crash: &Crash, evidence: &Evidence) -> Result<(), String> {
+        let (failing, seed) = (crash.clone(), self.random.next());
         let fault = plan::fault(&mut self.random, 30);
-        failing.fail(fault);
-        let opened = run::open(&failing, &plan::options(&mut self.random));
-        self.tally.faulty_recoveries += u64::from(failing.heal());
-        if let Err(error) = &opened
-            && !matches!(error.kind(), ErrorKind::Io | ErrorKind::NoSpace | ErrorKind::Failed)
-        {
-            return Err(format!("with {fault:?}, opening says {:?}: {error}", error.kind()));
-        }
-        // If it opened all the same, it is killed before it can do anything.
-        failing.kill();
-        drop(opened);
-        let end = match self.random.below(2) {
-            0 => evidence.end,
-            _ => {
-                failing.crash(self.random.next());
-                End::PowerCut
-            }
-        };
-        let checked = self.check_recovery(&failing, &Evidence { end, ..evidence.clone() });
+        let (struck, moment) =
+            exec::scheduled(seed, move || recovery::fail(&failing.disk(), fault, &mut Random::new(seed)))?;
+        self.tally.faulty_recoveries += u64::from(struck);
+        let end = self.any_end();
+        let again = Crash { moment: Arc::new(moment), end, seed: self.random.next() };
+        let checked = self.check(&again, &Evidence { end: end.max(evidence.end), ..evidence.clone() });
         checked.map(drop).map_err(|error| format!("{error}\nafter {fault:?} in a recovery, then {end:?}"))
     }
 
-    /// Recovers what a crash left and checks it: what it holds, what was kept in quarantine, and that it can be written to.
-    fn check_recovery(&mut self, disk: &SimDisk, evidence: &Evidence<'_>) -> Result<Base, String> {
-        self.tally.states += 1;
-        let before = logs::NAMES.map(|name| logs::contents(disk, name).unwrap_or_default());
-        let options = plan::options(&mut self.random);
-        let store = run::open(disk, &options).map_err(|error| format!("the store does not open: {error}"))?;
-        store.check_invariants();
-        let report = store.recovery_report().clone();
-        let contents = run::contents(&store).map_err(|error| format!("scan: {error}"))?;
-        let recovered = Recovered {
-            last_lsn: report.last_lsn,
-            verdict: report.verdict,
-            contents: &contents,
-            logs: &Logs::now(disk),
-            now_ms: disk.now_ms(),
-        };
-        let base = oracle::check(evidence, &recovered).map_err(|error| format!("{error}\n{report:?}"))?;
-        check_quarantine(disk, &before)?;
-        disk.forget_nameless();
-        if self.random.below(2) == 0 {
-            drop(store);
-            self.go_on(&disk.fork(), &base)?;
-        } else {
-            // Not closed, so that what recovery left is what the next run finds.
-            disk.kill();
-            drop(store);
-        }
-        Ok(base)
+    fn any_end(&mut self) -> End {
+        if self.random.below(2) == 0 { End::Kill } else { End::PowerCut }
     }
-
-    /// The store takes writes, and has them when it is opened again.
-    fn go_on(&mut self, disk: &SimDisk, base: &Base) -> Result<(), String> {
-        let options = Options { checkpoint_wal_bytes: Size::Never, ..plan::options(&mut self.random) };
-        let mut expected = base.at(disk.now_ms());
-        let again = |error: kvwal::Error| format!("after the recovery: {error}");
-        let store = run::open(disk, &options).map_err(again)?;
-        for key in [&b"after"[..], b"the crash"] {
-            store.set(key, b"a value").map_err(again)?;
-            expected.insert(key.to_vec(), b"a value".to_vec());
-        }
-        store.close().map_err(again)?;
-        let store = run::open(disk, &options).map_err(again)?;
-        let report = store.recovery_report();
-        if (report.verdict, report.last_lsn) != (kvwal::Verdict::Clean, base.lsn + 2) {
-            return Err(format!("after the recovery, two writes and a close: {report:?}"));
-        }
-        oracle::compare(&expected, &run::contents(&store).map_err(again)?)
-    }
-}
-
-/// What was cut off a log is in quarantine.
-fn check_quarantine(disk: &SimDisk, before: &[Vec<u8>; 2]) -> Result<(), String> {
-    for (name, before) in logs::NAMES.iter().zip(before) {
-        let after = logs::contents(disk, name).unwrap_or_default();
-        if after.starts_with(before) {
-            continue;
-        }
-        let cut = &before[logs::valid_len(&after).min(before.len())..];
-        if cut.iter().all(|&byte| byte == 0) {
-            continue;
-        }
-        let quarantine = format!("{}/quarantine", run::DIR);
-        let is_saved = disk.all_files().iter().any(|(path, saved)| {
-            let rest = cut.strip_prefix(&saved[..]);
-            path.starts_with(&quarantine) && rest.is_some_and(|rest| rest.iter().all(|&byte| byte == 0))
-        });
-        if !is_saved {
-            return Err(format!("{} bytes were cut off {name}, and are not in quarantine", cut.len()));
-        }
-    }
-    Ok(())
 }

@@ -100,7 +100,7 @@ impl History {
 pub struct Recorder(Mutex<History>);
 
 impl Recorder {
-    /// Only for a moment: no call of the store is made while it is locked.
+    /// Only for a moment: no call of the store or the disk is made while it is locked, for another writer may go on in those.
     pub fn lock(&self) -> MutexGuard<'_, History> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,7 @@
 //! Looks for a crash, a fault or a schedule that makes kvwal lose data, on a simulated disk.
 //!
 //! Everything follows from a seed: [`plan`] decides what is done, [`run`] does it and keeps the [`history`], [`explore`]
-//! crashes it in many places, and [`oracle`] says whether what is recovered is right. [`exec`] is the difference between
+//! crashes it in many places, [`recovery`] recovers it, and [`oracle`] says whether what that gives is right. [`exec`] is the difference between
 //! the two ways in which this program is built: with one thread, or with as many as wanted under a schedule of the seed's.
 
 mod exec;
@@ -10,6 +10,7 @@ mod history;
 mod logs;
 mod oracle;
 mod plan;
+mod recovery;
 mod run;
 mod values;
 
@@ -80,7 +81,7 @@ fn try_seeds(first: u64, seeds: u64, time: Duration) -> ExitCode {
 
 /// As [`explore::explore`]; a panic of the store is an error, too.
 fn explore(seed: u64) -> Result<Tally, String> {
-    let explored = catch_unwind(AssertUnwindSafe(|| exec::scheduled(seed, move || explore::explore(seed))));
+    let explored = catch_unwind(AssertUnwindSafe(|| explore::explore(seed)));
     explored.unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().cloned();
         Err(format!(

@@ -16,6 +16,7 @@
 //! - what was cut off a log is in quarantine.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kvwal::format::{Lsn, Op};
 use kvwal::{SyncMode, Verdict};
@@ -49,14 +50,14 @@ pub enum End {
 
 /// A run up to the moment at which it ended.
 #[derive(Clone)]
-pub struct Evidence<'a> {
+pub struct Evidence {
     /// What there was when it began.
-    pub base: &'a Base,
-    pub history: &'a History,
+    pub base: Arc<Base>,
+    pub history: Arc<History>,
     /// How many calls of the disk had begun.
     pub calls: u64,
     /// The records written until then.
-    pub logs: &'a Logs,
+    pub logs: Arc<Logs>,
     pub end: End,
 }
 
@@ -72,7 +73,7 @@ pub struct Recovered<'a> {
 }
 
 /// Checks what was recovered; returns what there is now.
-pub fn check(evidence: &Evidence<'_>, recovered: &Recovered<'_>) -> Result<Base, String> {
+pub fn check(evidence: &Evidence, recovered: &Recovered<'_>) -> Result<Base, String> {
     let n = recovered.last_lsn;
     if recovered.verdict == Verdict::Damaged {
         return Err("the verdict is DAMAGED, but nothing durable was".into());
@@ -84,7 +85,7 @@ pub fn check(evidence: &Evidence<'_>, recovered: &Recovered<'_>) -> Result<Base,
     if records.values().next_back().is_some_and(|last| last.more) {
         return Err(format!("record {n}, the last one, is not the last of its batch"));
     }
-    let base = fold(evidence.base, &records, n, evidence.history.writes.len() as u32);
+    let base = fold(&evidence.base, &records, n, evidence.history.writes.len() as u32);
     compare(&base.at(recovered.now_ms), recovered.contents)?;
 
     let lsns = Matched::new(evidence, &records)?;
@@ -96,7 +97,7 @@ pub fn check(evidence: &Evidence<'_>, recovered: &Recovered<'_>) -> Result<Base,
 }
 
 /// The records behind the base that count, without a gap.
-fn records(evidence: &Evidence<'_>, recovered: &Recovered<'_>) -> Result<BTreeMap<Lsn, Logged>, String> {
+fn records(evidence: &Evidence, recovered: &Recovered<'_>) -> Result<BTreeMap<Lsn, Logged>, String> {
     let mut records = BTreeMap::new();
     for lsn in evidence.base.lsn + 1..=recovered.last_lsn {
         // What the recovered log has counts first: a write that was under way is in no other.
@@ -158,13 +159,13 @@ fn describe(value: Option<&Vec<u8>>) -> String {
 
 /// The calls, each with the LSN of its last record.
 struct Matched<'a> {
-    evidence: &'a Evidence<'a>,
+    evidence: &'a Evidence,
     lsns: Vec<Option<Lsn>>,
 }
 
 impl<'a> Matched<'a> {
     /// Finds for each record the call that made it.
-    fn new(evidence: &'a Evidence<'a>, records: &BTreeMap<Lsn, Logged>) -> Result<Matched<'a>, String> {
+    fn new(evidence: &'a Evidence, records: &BTreeMap<Lsn, Logged>) -> Result<Matched<'a>, String> {
         let mut matched = Matched { evidence, lsns: vec![None; evidence.history.writes.len()] };
         let mut group: Vec<&Logged> = Vec::new();
         for (lsn, record) in records {
@@ -236,7 +237,7 @@ impl<'a> Matched<'a> {
     }
 }
 
-impl Evidence<'_> {
+impl Evidence {
     /// Whether what was acknowledged at some stamp, in a mode, survives the end of the run.
     fn is_durable(&self, mode: SyncMode, acknowledged: u64) -> bool {
         let survives_alone = match mode {
@@ -280,7 +281,7 @@ fn name(write: &Write) -> String {
 }
 
 /// Nobody has seen what the crash took back.
-fn check_reads(evidence: &Evidence<'_>, records: &BTreeMap<Lsn, Logged>) -> Result<(), String> {
+fn check_reads(evidence: &Evidence, records: &BTreeMap<Lsn, Logged>) -> Result<(), String> {
     let is_known = |key: &[u8], value: &[u8]| {
         !values::is_named(value)
             || evidence.base.entries.get(key).is_some_and(|entry| entry.value == value)
@@ -302,7 +303,7 @@ fn check_reads(evidence: &Evidence<'_>, records: &BTreeMap<Lsn, Logged>) -> Resu
 }
 
 /// No record says that something is durable which was lost.
-fn check_claims(evidence: &Evidence<'_>, n: Lsn) -> Result<(), String> {
+fn check_claims(evidence: &Evidence, n: Lsn) -> Result<(), String> {
     let claim = evidence.logs.0.iter().find(|(_, record)| record.durable_lsn > n);
     match claim {
         Some((lsn, record)) => {

@@ -184,11 +184,11 @@ impl Worker {
             Ok(_) => client.check_not_failed("a write", invoked),
             Err(error) => client.check_error("a write", error),
         }
+        let latest = client.disk.now_ms() + ttl.unwrap_or_default();
         let mut history = client.recorder.lock();
         if outcome == Outcome::Error(ErrorKind::Failed) {
             history.failed_at.get_or_insert(returned);
         }
-        let latest = client.disk.now_ms() + ttl.unwrap_or_default();
         let write = &mut history.writes[number];
         write.returned = Some((returned, outcome));
         write.changes.iter_mut().filter_map(|change| change.expires.as_mut()).for_each(|expires| expires.1 = latest);

@@ -40,7 +40,7 @@ pub struct SimDisk {
     state: Arc<Mutex<Disk>>,
 }
 
-/// A disk as it was right before a call.
+/// A disk as it was at some moment: right before a call, if it was [kept](SimDisk::keep_moments).
 pub struct Moment {
     /// How many calls there had been.
     pub calls: u64,
@@ -148,6 +148,12 @@ impl SimDisk {
     /// Keeps no more; returns what was kept.
     pub fn take_moments(&self) -> Vec<Moment> {
         std::mem::take(&mut self.lock().moments).kept
+    }
+
+    /// The disk as it is now.
+    pub fn moment(&self) -> Moment {
+        let disk = self.lock();
+        Moment { calls: disk.faults.calls, disk: disk.fork(), under_way: None }
     }
 
     /// The system clock.
