@@ -5,7 +5,8 @@
 #   make test     Rust tests, C and C++ tests, valgrind, the Python reader, the benchmark in miniature
 #   make bench    measure against the disk, the memory and other stores: see bench/README.md; QUICK=1 takes two minutes
 #   make check    formatting, lints, header up to date, exported symbols
-#   make schedules  threads under a scheduler that tries thousands of orders; SCHEDULES=10 for ten times as many
+#   make schedules  threads in thousands of orders, each decided by a seed; SCHEDULES=10 for ten times as many
+#   make tsan     threads under ThreadSanitizer
 #   make nightly  the property tests with 10,000 cases, and threads under helgrind and drd for longer
 #   make header   take over the generated header after a change of src/ffi
 #   make clean
@@ -39,7 +40,7 @@ RESULTS ?= bench/results
 PEERS := redis-server $(addprefix package:,liblmdb-dev librocksdb-dev libleveldb-dev libsqlite3-dev libdb-dev \
     libtkrzw-dev libhiredis-dev)
 
-.PHONY: build run test check nightly header clean rust-test c-test bench bench-smoke schedules tools
+.PHONY: build run test check nightly header clean rust-test c-test bench bench-smoke schedules tsan tools
 
 build: tools
 	$(CARGO) build --release
@@ -63,6 +64,9 @@ SCHEDULED := RUSTFLAGS="--cfg kvwal_shuttle" KVWAL_SCHEDULES=$(SCHEDULES) $(CARG
 schedules: tools
 	$(SCHEDULED) --lib schedule
 	$(SCHEDULED) --test schedules
+
+tsan: tools
+	CARGO="$(CARGO)" CC="$(CC)" c-tests/tsan.sh target/tsan
 
 c-test: build
 	@tools/need.sh g++ valgrind strace python3
