@@ -60,10 +60,11 @@ rust-test: tools
 
 # In a directory of its own, for all is compiled with another flag.
 SCHEDULES ?= 1
-SCHEDULED := RUSTFLAGS="--cfg kvwal_shuttle" KVWAL_SCHEDULES=$(SCHEDULES) $(CARGO) test --target-dir target/shuttle --features sim
+SCHEDULED := RUSTFLAGS="--cfg kvwal_shuttle" KVWAL_SCHEDULES=$(SCHEDULES) $(CARGO) test --target-dir target/shuttle
 schedules: tools
-	$(SCHEDULED) --lib schedule
-	$(SCHEDULED) --test schedules
+	$(SCHEDULED) --features sim --lib schedule
+	$(SCHEDULED) --features sim --test schedules
+	$(SCHEDULED) -p kvwal-torture --test linearizable
 
 tsan: tools
 	CARGO="$(CARGO)" CC="$(CC)" c-tests/tsan.sh target/tsan

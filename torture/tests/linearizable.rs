@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kvwal::vfs::sim::SimDisk;
-use kvwal::{Options, Size, Store, SyncMode};
+use kvwal::{Options, Size, Store};
 use kvwal_torture::linear::{self, Event, Op};
 
 #[cfg(kvwal_shuttle)]
@@ -121,7 +121,8 @@ fn check_power_cuts(seed: u64, threads: usize, rounds: u64) {
 #[cfg(not(kvwal_shuttle))]
 #[test]
 fn threads_on_a_real_disk() {
-    for (mode, threads, count) in [(SyncMode::Always, 4, 400), (SyncMode::Always, 8, 200), (SyncMode::None, 6, 4000)] {
+    use kvwal::SyncMode::{Always, None};
+    for (mode, threads, count) in [(Always, 4, 400), (Always, 8, 200), (None, 6, 4000)] {
         let dir = tempfile::tempdir().expect("a directory");
         let options = Options { sync: mode, checkpoint_wal_bytes: Size::Bytes(8 << 10), ..Options::default() };
         let (clock, context) = (Clock::default(), format!("{threads} threads, {mode:?}"));
@@ -167,6 +168,7 @@ fn schedules_and_power_cuts() {
     let mut config = shuttle::Config::new();
     config.stack_size = 1 << 20;
     let seeds = AtomicU64::new(0);
-    let scheduler = shuttle::scheduler::RandomScheduler::new_from_seed(1, 200);
+    let times = std::env::var("KVWAL_SCHEDULES").map_or(1, |times| times.parse().expect("KVWAL_SCHEDULES is a number"));
+    let scheduler = shuttle::scheduler::RandomScheduler::new_from_seed(1, 200 * times);
     shuttle::Runner::new(scheduler, config).run(move || check_power_cuts(seeds.fetch_add(1, Ordering::Relaxed), 3, 2));
 }
