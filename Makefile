@@ -5,6 +5,8 @@
 #   make test     Rust tests, C and C++ tests, valgrind, the Python reader, the benchmark in miniature
 #   make bench    measure against the disk, the memory and other stores: see bench/README.md; QUICK=1 takes two minutes
 #   make check    formatting, lints, header up to date, exported symbols
+#   make schedules  threads in thousands of orders, each decided by a seed; SCHEDULES=10 for ten times as many
+#   make tsan     threads under ThreadSanitizer
 #   make nightly  the property tests with 10,000 cases, and threads under helgrind and drd for longer
 #   make header   take over the generated header after a change of src/ffi
 #   make clean
@@ -38,7 +40,7 @@ RESULTS ?= bench/results
 PEERS := redis-server $(addprefix package:,liblmdb-dev librocksdb-dev libleveldb-dev libsqlite3-dev libdb-dev \
     libtkrzw-dev libhiredis-dev)
 
-.PHONY: build run test check nightly header clean rust-test c-test bench bench-smoke tools
+.PHONY: build run test check nightly header clean rust-test c-test bench bench-smoke schedules tsan tools
 
 build: tools
 	$(CARGO) build --release
@@ -55,6 +57,17 @@ test: rust-test c-test bench-smoke
 
 rust-test: tools
 	$(CARGO) test --features sim
+
+# In a directory of its own, for all is compiled with another flag.
+SCHEDULES ?= 1
+SCHEDULED := RUSTFLAGS="--cfg kvwal_shuttle" KVWAL_SCHEDULES=$(SCHEDULES) $(CARGO) test --target-dir target/shuttle
+schedules: tools
+	$(SCHEDULED) --features sim --lib schedule
+	$(SCHEDULED) --features sim --test schedules
+	$(SCHEDULED) -p kvwal-torture --test linearizable
+
+tsan: tools
+	CARGO="$(CARGO)" CC="$(CC)" c-tests/tsan.sh target/tsan
 
 c-test: build
 	@tools/need.sh g++ valgrind strace python3

@@ -98,3 +98,6 @@ impl Drop for Running<'_> {
         self.0.changed.notify_all(&state);
     }
 }
+
+#[cfg(all(test, kvwal_shuttle))]
+mod schedules;

@@ -271,5 +271,7 @@ impl<R: Request> State<R> {
     }
 }
 
+#[cfg(all(test, kvwal_shuttle))]
+mod schedules;
 #[cfg(test)]
 mod tests;

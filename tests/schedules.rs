@@ -81,5 +81,6 @@ fn a_seed_decides_everything_that_threads_do_to_each_other() {
 
 #[test]
 fn three_writers_and_a_checkpoint() {
-    with_schedules(1, 200, || _ = write_and_look_again(&SimDisk::new(1)));
+    let times = std::env::var("KVWAL_SCHEDULES").map_or(1, |times| times.parse().expect("KVWAL_SCHEDULES is a number"));
+    with_schedules(1, 200 * times, || _ = write_and_look_again(&SimDisk::new(1)));
 }

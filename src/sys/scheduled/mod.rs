@@ -12,4 +12,6 @@ pub mod sync;
 pub mod thread;
 
 #[cfg(test)]
+pub mod explore;
+#[cfg(test)]
 mod tests;

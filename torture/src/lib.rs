@@ -1,0 +1,3 @@
+//! What judges the runs: parts that tests use, too.
+
+pub mod linear;
