@@ -14,7 +14,7 @@ use crate::history::History;
 use crate::logs::Logs;
 use crate::oracle::{self, Base, End, Evidence};
 use crate::plan::{self, Plan};
-use crate::{exec, recovery, run};
+use crate::{exec, order, recovery, run};
 
 /// Crashes in a row.
 const DEPTH: usize = 3;
@@ -118,6 +118,7 @@ impl Explorer {
         }
         let (_, all_logs) = moments.last().expect("the end is one");
         oracle::check_scans(&base, &history, all_logs).map_err(in_plan)?;
+        order::check(&base, &history).map_err(in_plan)?;
         for (moment, logs) in moments {
             for end in [End::PowerCut, End::PowerCut, End::Kill] {
                 let (base, history, logs) = (Arc::clone(&base), Arc::clone(&history), Arc::clone(&logs));

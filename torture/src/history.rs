@@ -36,12 +36,24 @@ pub enum Outcome {
     Error(ErrorKind),
 }
 
+impl Outcome {
+    /// Whether a call that ended so has certainly changed nothing.
+    pub fn is_refusal(self) -> bool {
+        match self {
+            Outcome::Done | Outcome::NotThere => false,
+            // Nobody knows what a sync that failed did.
+            Outcome::Error(kind) => kind != ErrorKind::Failed,
+        }
+    }
+}
+
 /// A call that changes something: all of its changes or none.
 #[derive(Clone, Debug)]
 pub struct Write {
     pub writer: usize,
     pub mode: SyncMode,
     pub changes: Vec<Change>,
+    pub is_batch: bool,
     pub invoked: Stamp,
     pub returned: Option<(Stamp, Outcome)>,
 }

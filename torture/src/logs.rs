@@ -31,11 +31,6 @@ impl Logs {
         Logs::of(moment.made_as(&NAMES))
     }
 
-    /// Of all logs that there were.
-    pub fn ever(disk: &SimDisk) -> Logs {
-        Logs::of(disk.made_as(&NAMES))
-    }
-
     /// Of the logs that there are now.
     pub fn now(disk: &SimDisk) -> Logs {
         Logs::of(NAMES.iter().filter_map(|name| contents(disk, name)))

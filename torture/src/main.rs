@@ -1,7 +1,7 @@
 //! Looks for a crash, a fault or a schedule that makes kvwal lose data, on a simulated disk.
 //!
 //! Everything follows from a seed: [`plan`] decides what is done, [`run`] does it and keeps the [`history`], [`explore`]
-//! crashes it in many places, [`recovery`] recovers it, and [`oracle`] says whether what that gives is right. [`exec`] is the difference between
+//! crashes it in many places, [`recovery`] recovers it, and [`oracle`] says whether what that gives is right, [`order`] whether the answers were. [`exec`] is the difference between
 //! the two ways in which this program is built: with one thread, or with as many as wanted under a schedule of the seed's.
 
 mod exec;
@@ -9,6 +9,7 @@ mod explore;
 mod history;
 mod logs;
 mod oracle;
+mod order;
 mod plan;
 mod recovery;
 mod run;

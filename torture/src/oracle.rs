@@ -192,7 +192,7 @@ impl<'a> Matched<'a> {
                 let rank = match returned {
                     Some((_, Outcome::Done)) => 0,
                     None => 1,
-                    Some((_, outcome)) => 2 + u8::from(is_refused(outcome)),
+                    Some((_, outcome)) => 2 + u8::from(outcome.is_refusal()),
                 };
                 (rank, returned.map_or(u64::MAX, |(stamp, _)| stamp))
             })
@@ -227,7 +227,7 @@ impl<'a> Matched<'a> {
                 (None, Some((returned, Outcome::Done))) if self.evidence.is_durable(write.mode, returned) => {
                     return Err(format!("lost: {} was acknowledged, but is not among the {n} recovered", name(write)));
                 }
-                (Some(lsn), Some((_, outcome))) if is_refused(outcome) => {
+                (Some(lsn), Some((_, outcome))) if outcome.is_refusal() => {
                     return Err(format!("{} was refused ({outcome:?}), but is record {lsn}", name(write)));
                 }
                 _ => {}
@@ -247,15 +247,6 @@ impl Evidence {
         };
         let mut syncs = self.history.syncs.iter().filter(|sync| sync.returned.calls <= self.calls);
         survives_alone || syncs.any(|sync| sync.invoked.seq > acknowledged)
-    }
-}
-
-/// Whether a call that ended so has certainly changed nothing.
-fn is_refused(outcome: Outcome) -> bool {
-    match outcome {
-        Outcome::Done | Outcome::NotThere => false,
-        // Nobody knows what a sync that failed did.
-        Outcome::Error(kind) => kind != kvwal::ErrorKind::Failed,
     }
 }
 

@@ -128,14 +128,16 @@ impl Worker {
     fn act(&self, act: &Act) {
         let store = &self.store;
         match act {
-            Act::Set(key, len) => self.write(&[(*key, Some(*len))], None, |changes| {
+            Act::Set(key, len) => self.write(&[(*key, Some(*len))], false, None, |changes| {
                 store.set(&changes[0].key, changes[0].value.as_deref().unwrap_or_default()).map(|()| true)
             }),
-            Act::SetTtl(key, len, ttl) => self.write(&[(*key, Some(*len))], Some(*ttl), |changes| {
+            Act::SetTtl(key, len, ttl) => self.write(&[(*key, Some(*len))], false, Some(*ttl), |changes| {
                 store.set_ttl(&changes[0].key, changes[0].value.as_deref().unwrap_or_default(), *ttl).map(|()| true)
             }),
-            Act::Del(key) => self.write(&[(*key, None)], None, |changes| store.del(&changes[0].key)),
-            Act::Write(changes) => self.write(changes, None, |changes| store.write(&batch(changes)?).map(|()| true)),
+            Act::Del(key) => self.write(&[(*key, None)], false, None, |changes| store.del(&changes[0].key)),
+            Act::Write(changes) => {
+                self.write(changes, true, None, |changes| store.write(&batch(changes)?).map(|()| true))
+            }
             Act::Get(key) => {
                 let key = values::key(*key);
                 self.read(|| store.get(&key).map(|value| Saw::Key(key.clone(), value)));
@@ -153,6 +155,7 @@ impl Worker {
     fn write(
         &self,
         changes: &[(u8, Option<usize>)],
+        is_batch: bool,
         ttl: Option<u64>,
         call: impl FnOnce(&[Change]) -> Result<bool, Error>,
     ) {
@@ -169,8 +172,14 @@ impl Worker {
                 expires: ttl.map(|ttl| (now + ttl, u64::MAX)),
             };
             let changes: Vec<Change> = changes.iter().enumerate().map(change).collect();
-            let (writer, mode) = (self.writer, self.mode);
-            history.writes.push(Write { writer, mode, changes: changes.clone(), invoked, returned: None });
+            history.writes.push(Write {
+                writer: self.writer,
+                mode: self.mode,
+                changes: changes.clone(),
+                is_batch,
+                invoked,
+                returned: None,
+            });
             (number, changes)
         };
         let result = call(&changes);
