@@ -2,7 +2,7 @@
 #
 #   make build    the library, target/release/libkvwal.so and .a
 #   make run      store every file below /usr/include, be killed half-way, lose nothing
-#   make test     Rust tests, C and C++ tests, valgrind, the Python reader, the benchmark in miniature
+#   make test     Rust tests, C and C++ tests, valgrind, the Python reader, faults of the kernel, the benchmark in miniature
 #   make bench    measure against the disk, the memory and other stores: see bench/README.md; QUICK=1 takes two minutes
 #   make check    formatting, lints, header up to date, exported symbols
 #   make nightly  the property tests with 10,000 cases, and threads under helgrind and drd for longer
@@ -24,6 +24,9 @@ STATIC := $(LIB_DIR)/libkvwal.a -lpthread -ldl -lm
 
 C_TESTS := wal_full_test wal_crash_test kv_correctness_test api_test lookups_test threads_test
 CXX_TESTS := test_wal_format
+KERNEL_PROGRAMS := $(addprefix $(OUT)/kernel/,calls_test kill_test limit_test full_test power_test libfaults.so)
+# make kernel-test, with SEED
+KERNEL_SECONDS ?= 40
 PROGRAMS := $(foreach kind,shared static,$(addprefix $(OUT)/$(kind)/,$(C_TESTS) $(CXX_TESTS)))
 
 # make bench
@@ -38,7 +41,7 @@ RESULTS ?= bench/results
 PEERS := redis-server $(addprefix package:,liblmdb-dev librocksdb-dev libleveldb-dev libsqlite3-dev libdb-dev \
     libtkrzw-dev libhiredis-dev)
 
-.PHONY: build run test check nightly header clean rust-test c-test bench bench-smoke tools
+.PHONY: build run test check nightly header clean rust-test c-test kernel-test bench bench-smoke tools
 
 build: tools
 	$(CARGO) build --release
@@ -50,7 +53,7 @@ run: build
 	@$(MAKE) --no-print-directory $(OUT)/header_store
 	$(OUT)/header_store $(SOURCE_DIR)
 
-test: rust-test c-test bench-smoke
+test: rust-test c-test kernel-test bench-smoke
 	@echo "all tests passed"
 
 rust-test: tools
@@ -60,6 +63,11 @@ c-test: build
 	@tools/need.sh g++ valgrind strace python3
 	@$(MAKE) --no-print-directory $(PROGRAMS) $(OUT)/threads_race $(OUT)/commit_cost
 	c-tests/run.sh $(OUT)
+
+kernel-test: build
+	@tools/need.sh strace
+	@$(MAKE) --no-print-directory $(KERNEL_PROGRAMS)
+	c-tests/kernel/run.sh $(OUT) --seconds $(KERNEL_SECONDS) $(if $(SEED),--seed $(SEED))
 
 # What is missing is left out, by name; so nothing but the measuring itself may fail here.
 bench: build
@@ -109,6 +117,15 @@ $(OUT)/shared/%: c-tests/%.cpp include/kvwal.hpp include/kvwal.h $(LIB_DIR)/libk
 $(OUT)/static/%: c-tests/%.cpp include/kvwal.hpp include/kvwal.h $(LIB_DIR)/libkvwal.a
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) -o $@ $< $(STATIC)
+
+$(OUT)/kernel/%: c-tests/kernel/%.c $(wildcard c-tests/kernel/*.h) c-tests/support.h include/kvwal.h $(LIB_DIR)/libkvwal.so
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $< $(SHARED)
+
+# To be loaded before the library.
+$(OUT)/kernel/libfaults.so: $(addprefix c-tests/kernel/,faults.c faults.h shadow.c shadow.h)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -fPIC -shared -o $@ $(filter %.c,$^) -ldl -lpthread
 
 # With a lock left out of the test's own bookkeeping, which helgrind and drd must notice.
 $(OUT)/threads_race: c-tests/threads_test.c c-tests/support.h include/kvwal.h $(LIB_DIR)/libkvwal.so

@@ -10,6 +10,7 @@ package_of() {
         nm | strip) echo binutils ;;
         gnuplot) echo gnuplot-nox ;;
         mkfs.ext4) echo e2fsprogs ;;
+        losetup) echo mount ;;
         redis-server) echo redis-server ;;
         package:*) echo "${1#package:}" ;;
         *) echo "" ;;
