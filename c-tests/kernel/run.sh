@@ -9,6 +9,11 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
+usage() {
+    echo "usage: run.sh DIR [--seconds N] [--seed S]" >&2
+    exit 2
+}
+[ $# -ge 1 ] || usage
 programs=$(cd "$1" && pwd)/kernel
 shift
 seconds=40
@@ -17,19 +22,16 @@ while [ $# -ge 2 ]; do
     case $1 in
         --seconds) seconds=$2 ;;
         --seed) seed=$2 ;;
-        *) break ;;
+        *) usage ;;
     esac
     shift 2
 done
-if [ $# -gt 0 ]; then
-    echo "usage: run.sh DIR [--seconds N] [--seed S]" >&2
-    exit 2
-fi
+[ $# -eq 0 ] || usage
 PATH=$PATH:/usr/sbin:/sbin
 
 # Most of this is as telling in memory, where it is a hundred times as fast: what is tested is not the disk.
 place=${TMPDIR:-/tmp}
-[ -d /dev/shm ] && [ -w /dev/shm ] && [ "$(df --output=avail -k /dev/shm | tail -1)" -ge 262144 ] && place=/dev/shm
+[ -d /dev/shm ] && [ -w /dev/shm ] && [ "$(df --output=avail -k /dev/shm | tail -1)" -ge 65536 ] && place=/dev/shm
 work=$(mktemp -d "$place/kvwal-kernel.XXXXXX")
 mountpoint='' device=''
 
