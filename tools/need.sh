@@ -5,11 +5,12 @@ set -euo pipefail
 
 package_of() {
     case $1 in
-        g++ | gcc | make | valgrind | strace | python3) echo "$1" ;;
+        g++ | gcc | make | patch | valgrind | strace | python3) echo "$1" ;;
         cc) echo gcc ;;
         nm | strip) echo binutils ;;
         gnuplot) echo gnuplot-nox ;;
         mkfs.ext4) echo e2fsprogs ;;
+        losetup) echo mount ;;
         redis-server) echo redis-server ;;
         package:*) echo "${1#package:}" ;;
         *) echo "" ;;

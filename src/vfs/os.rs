@@ -182,21 +182,16 @@ impl File for OsFile {
 
     fn try_lock(&self) -> io::Result<bool> {
         // SAFETY: the descriptor is open as long as `self` lives.
-        if unsafe { libc::flock(self.0.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-            return Ok(true);
-        }
-        match io::Error::last_os_error() {
-            error if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            error => Err(error),
+        match retry(|| unsafe { libc::flock(self.0.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
     fn unlock(&self) -> io::Result<()> {
         // SAFETY: the descriptor is open as long as `self` lives.
-        match unsafe { libc::flock(self.0.as_raw_fd(), libc::LOCK_UN) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
+        retry(|| unsafe { libc::flock(self.0.as_raw_fd(), libc::LOCK_UN) }).map(drop)
     }
 
     fn drop_cache(&self) {

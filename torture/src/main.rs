@@ -70,7 +70,8 @@ fn try_seeds(first: u64, seeds: u64, time: Duration) -> ExitCode {
             Ok(tally) => total.add(&tally),
             Err(error) => {
                 println!("seed {seed}, the {}. that was tried: {error}", tried + 1);
-                println!("again: make torture-replay TORTURE_SEED={seed}");
+                let threads = if cfg!(kvwal_shuttle) { " THREADS=many" } else { "" };
+                println!("again: make torture-replay SEED={seed}{threads}");
                 return ExitCode::FAILURE;
             }
         }
