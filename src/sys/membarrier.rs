@@ -1,9 +1,8 @@
 //! A memory barrier for all threads of the process, made by one of them: `membarrier(2)`, Linux 4.14.
 
-/// Declares that the process is going to use it; false if the kernel does not offer it, and for ThreadSanitizer (built
-/// with `--cfg kvwal_tsan`), which would not know what it orders.
+/// Declares that the process is going to use it; false if the kernel does not offer it.
 pub fn register() -> bool {
-    !cfg!(kvwal_tsan) && call(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0
+    call(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0
 }
 
 /// When it returns, every thread of the process that was running has passed through a full memory barrier. Only after
