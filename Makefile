@@ -99,7 +99,7 @@ broken: tools
 
 broken-all: tools
 	@tools/need.sh patch
-	CARGO="$(CARGO)" torture/broken.sh --all
+	CARGO="$(CARGO)" CC="$(CC)" torture/broken.sh torture schedules histories tsan
 
 tsan: tools
 	CARGO="$(CARGO)" CC="$(CC)" c-tests/tsan.sh target/tsan

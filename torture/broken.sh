@@ -1,64 +1,80 @@
 #!/usr/bin/env bash
-# The test of the test: broken.sh [NAME...]. Breaks the library on purpose, in each of the ways that are patches in torture/broken, and
-# has the torture find that out, within a bounded number of seeds. A variant that goes unnoticed is a failure, as is one
-# that cannot be built any more.
+# The test of the test: broken.sh [KIND...]. Breaks the library on purpose, in each of the ways that are patches in
+# torture/broken/KIND, and has the tests of that kind find it out: the torture within a bounded number of seeds, the
+# schedules, the histories, ThreadSanitizer. A variant that goes unnoticed is a failure, as is one that cannot be built.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-tree=$root/target/broken/tree
-export CARGO_TARGET_DIR=$root/target/broken/build CARGO_PROFILE_DEV_DEBUG=0
+place=$root/target/broken
+kinds=("$@")
+[ $# -gt 0 ] || kinds=(torture)
 CARGO=${CARGO:-cargo}
-# From the first seed on, so many.
-first=1 most=${BROKEN_SEEDS:-400}
+export CARGO_PROFILE_DEV_DEBUG=0
+# For each variant, in seconds. One that makes a test hang counts as noticed by none.
+LIMIT=300
 
-mkdir -p "$root/target/broken"
-exec 9> "$root/target/broken/lock"
+# run KIND SEEDS: the tests of a kind, in the working directory.
+run() {
+    case $1 in
+        torture)
+            CARGO_TARGET_DIR=$place/build "$CARGO" build --quiet -p kvwal-torture
+            timeout "$LIMIT" "$place/build/debug/kvwal-torture" run --seed 1 --seeds "$2" --seconds "$LIMIT"
+            ;;
+        schedules)
+            RUSTFLAGS="--cfg kvwal_shuttle" CARGO_TARGET_DIR=$place/shuttle "$CARGO" test --quiet --features sim --lib \
+                --no-run && RUSTFLAGS="--cfg kvwal_shuttle" CARGO_TARGET_DIR=$place/shuttle \
+                timeout "$LIMIT" "$CARGO" test --quiet --features sim --lib schedule
+            ;;
+        histories)
+            CARGO_TARGET_DIR=$place/build "$CARGO" test --quiet -p kvwal-torture --test linearizable --no-run &&
+                CARGO_TARGET_DIR=$place/build timeout "$LIMIT" "$CARGO" test --quiet -p kvwal-torture --test linearizable
+            ;;
+        tsan) timeout "$LIMIT" c-tests/tsan.sh "$place/tsan" ;;
+        *) return 2 ;;
+    esac
+}
+
+# What a failed run says, by kind.
+complaint() {
+    case $1 in
+        torture) echo '^seed ' ;;
+        schedules | histories) echo '^test result: FAILED' ;;
+        tsan) echo '^WARNING: ThreadSanitizer' ;;
+    esac
+}
+
+mkdir -p "$place/tree"
+exec 9> "$place/lock"
 flock 9
-rm -rf "$tree"
-mkdir -p "$tree" "$CARGO_TARGET_DIR"
-tar -C "$root" --exclude=./target --exclude=./.git -cf - . | tar -C "$tree" -xf -
-cd "$tree"
+rm -rf "$place/tree"
+mkdir -p "$place/tree"
+tar -C "$root" --exclude=./target --exclude=./.git -cf - . | tar -C "$place/tree" -xf -
+cd "$place/tree"
 # What was built last may have been broken.
 touch src/lib.rs
 
-torture() {
-    "$CARGO" build --quiet -p kvwal-torture >&2
-    timeout 300 "$CARGO_TARGET_DIR/debug/kvwal-torture" run --seed "$first" --seeds "$1" --seconds 100000
-}
-
-names=("$@")
-if [ ${#names[@]} -eq 0 ]; then
-    for patch in torture/broken/*.patch; do
-        name=$(basename "$patch" .patch)
-        # Those are for the schedules.
-        [[ $name == commit-* ]] || names+=("$name")
-    done
-fi
-
-if ! torture 5 > ../output; then
-    cat ../output >&2
-    echo "broken.sh: the library is not even whole before it is broken" >&2
-    exit 1
-fi
-
-failed=0
-for name in "${names[@]}"; do
-    patch=$root/torture/broken/$name.patch
-    patch --quiet -p1 < "$patch"
-    printf '%-52s ' "[broken: $name]"
-    status=0
-    torture "$most" > ../output || status=$?
-    if [ "$status" -eq 0 ] || [ "$status" -eq 124 ]; then
-        echo "NOT NOTICED in $most seeds or five minutes"
-        failed=$((failed + 1))
-    elif found=$(grep -m 1 '^seed ' ../output); then
-        echo "caught: $found" | cut -c 1-150
-    else
+passed=0 failed=0
+for kind in "${kinds[@]}"; do
+    if ! run "$kind" 3 > ../output 2>&1; then
         cat ../output >&2
-        echo "broken.sh: $name was not run" >&2
+        echo "broken.sh: $kind finds fault with the library although it is whole" >&2
         exit 1
     fi
-    patch --quiet -R -p1 < "$patch"
+    for patch in "$root/torture/broken/$kind"/*.patch; do
+        printf '%-52s ' "[broken, $kind: $(basename "$patch" .patch)]"
+        patch --quiet -p1 < "$patch"
+        status=0
+        run "$kind" 200 > ../output 2>&1 || status=$?
+        if [ "$status" -ne 0 ] && found=$(grep -m 1 "$(complaint "$kind")" ../output); then
+            echo "noticed: $found" | cut -c 1-160
+            passed=$((passed + 1))
+        else
+            tail -n 30 ../output >&2
+            echo "NOT NOTICED, exit status $status"
+            failed=$((failed + 1))
+        fi
+        patch --quiet -R -p1 < "$patch"
+    done
 done
-echo "$((${#names[@]} - failed)) passed, $failed failed"
+echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
