@@ -4,6 +4,7 @@
 #   make run      store every file below /usr/include, be killed half-way, lose nothing
 #   make test     Rust tests, C and C++ tests, valgrind, the Python reader, the benchmark in miniature
 #   make bench    measure against the disk, the memory and other stores: see bench/README.md; QUICK=1 takes two minutes
+#   make fuzz     SECONDS=n for each target; SEED=n repeats a run: see tools/fuzz.sh
 #   make check    formatting, lints, header up to date, exported symbols
 #   make nightly  the property tests with 10,000 cases, and threads under helgrind and drd for longer
 #   make header   take over the generated header after a change of src/ffi
@@ -38,7 +39,7 @@ RESULTS ?= bench/results
 PEERS := redis-server $(addprefix package:,liblmdb-dev librocksdb-dev libleveldb-dev libsqlite3-dev libdb-dev \
     libtkrzw-dev libhiredis-dev)
 
-.PHONY: build run test check nightly header clean rust-test c-test bench bench-smoke tools
+.PHONY: build run test check nightly header clean rust-test c-test bench bench-smoke fuzz fuzz-smoke tools
 
 build: tools
 	$(CARGO) build --release
@@ -50,11 +51,19 @@ run: build
 	@$(MAKE) --no-print-directory $(OUT)/header_store
 	$(OUT)/header_store $(SOURCE_DIR)
 
-test: rust-test c-test bench-smoke
+test: rust-test c-test bench-smoke fuzz-smoke
 	@echo "all tests passed"
 
 rust-test: tools
 	$(CARGO) test --features sim
+
+fuzz: tools
+	@tools/need.sh g++
+	@CARGO="$(CARGO)" tools/fuzz.sh $(or $(SECONDS),60)
+
+fuzz-smoke: tools
+	@tools/need.sh g++
+	@CARGO="$(CARGO)" tools/fuzz.sh smoke
 
 c-test: build
 	@tools/need.sh g++ valgrind strace python3

@@ -38,7 +38,7 @@ pub mod scan;
 pub mod space;
 pub mod writer;
 
-pub use log::{Log, replay};
+pub use log::{Log, replay, replay_on};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
