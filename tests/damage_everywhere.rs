@@ -75,6 +75,29 @@ fn every_bit_flip() {
 }
 
 #[test]
+fn two_files_damaged_at_once() {
+    // Steps that fall on each field of a record in turn.
+    let places = |bytes: &[u8]| (3..bytes.len()).step_by(17).collect::<Vec<_>>();
+    for (state, intact) in stores() {
+        for (first_name, first) in PICKS {
+            for (second_name, second) in PICKS.into_iter().filter(|(name, _)| *name > first_name) {
+                let both = (first(&mut intact.clone()).clone(), second(&mut intact.clone()).clone());
+                let (Some(first_bytes), Some(second_bytes)) = both else { continue };
+                for at in places(&first_bytes) {
+                    for also_at in places(&second_bytes) {
+                        let mut files = intact.clone();
+                        let flip = |file: &mut Option<Vec<u8>>, at: usize| file.as_mut().unwrap()[at] ^= 1;
+                        flip(first(&mut files), at);
+                        flip(second(&mut files), also_at);
+                        check(&files, &|| format!("{state}: byte {at} of {first_name}, {also_at} of {second_name}"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn every_truncation() {
     check_all(|bytes| (0..bytes.len()).map(move |len| (format!("cut to {len} bytes"), bytes[..len].to_vec())));
 }
