@@ -185,7 +185,7 @@ fn every_truncation_of_the_log() {
 fn every_blanked_and_filled_sector_of_the_log() {
     let sample = Sample::new();
     for fill in [0, 0xff] {
-        for start in (0..sample.log.len()).step_by(64) {
+        for start in 0..sample.log.len() {
             let mut damaged = sample.log.clone();
             let end = (start + 512).min(damaged.len());
             damaged[start..end].fill(fill);
@@ -331,7 +331,7 @@ fn check_prefix(sample: &Sample, damaged: &[u8], context: &str) {
 }
 
 #[test]
-fn every_bit_flip_and_truncation_of_the_checkpoint() {
+fn every_bit_flip_truncation_and_filled_sector_of_the_checkpoint() {
     let sample = Sample::new();
     let refused = |damaged: &[u8], context: &str| {
         for mode in [RecoveryMode::Prefix, RecoveryMode::Strict] {
@@ -346,6 +346,16 @@ fn every_bit_flip_and_truncation_of_the_checkpoint() {
     }
     for len in 0..sample.checkpoint.len() {
         refused(&sample.checkpoint[..len], &format!("{len} bytes"));
+    }
+    for start in 0..sample.checkpoint.len() {
+        for fill in [0, 0xff] {
+            let mut damaged = sample.checkpoint.clone();
+            let end = (start + 512).min(damaged.len());
+            damaged[start..end].fill(fill);
+            if damaged != sample.checkpoint {
+                refused(&damaged, &format!("{start}..{end} filled with {fill}"));
+            }
+        }
     }
     refused(&[&sample.checkpoint[..], &[0]].concat(), "one byte more");
 }

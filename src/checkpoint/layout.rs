@@ -177,6 +177,10 @@ impl<'a> EntryHead<'a> {
             let (expiry, behind) = rest.split_at_checked(8).ok_or_else(too_short)?;
             expires_at = read_u64(expiry, 0);
             rest = behind;
+            // It would pass for a key that never expires.
+            if expires_at == 0 {
+                return Err(Error::corrupt("an entry expires at the time 0"));
+            }
         }
         let (key, rest) = rest.split_at_checked(key_len).ok_or_else(too_short)?;
         if head[0] & !ENTRY_EXPIRES != 0 || value_len > crate::format::MAX_VALUE_LEN {

@@ -271,6 +271,9 @@ fn blocks_that_do_not_make_a_whole_are_corrupt() {
         parts[7].1[3..7].copy_from_slice(&[0x3f, 0, 0, 0]);
     });
     check("an entry cut off", "cut off", header, &|parts| parts[3].1.truncate(1000));
+    check("an entry that expires at the time 0", "at the time 0", header, &|parts| {
+        parts[3].1 = [&[1, 0, 1, 0, 0, 0, 1][..], &[0; 8], b"kv"].concat();
+    });
     check("more behind a large entry", "cut off", header, &|parts| parts[6].1.push(1));
 }
 

@@ -3,6 +3,10 @@
 // Each test program uses a part of this.
 #![allow(dead_code)]
 
+pub mod opening;
+pub mod reader;
+pub mod sample;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

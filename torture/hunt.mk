@@ -1,0 +1,81 @@
+# The hunt for whatever makes the store lose data. All of it has a small size, which `make test` runs.
+#
+#   make torture SECONDS=600   on a simulated disk with one thread and with many, and under the real kernel; SEED=n
+#   make torture-replay SEED=n [THREADS=many]   a seed that failed, again
+#   make kernel-test           the part under the real kernel: KERNEL_SECONDS=40
+#   make schedules             threads in thousands of orders, each decided by a seed; SCHEDULES=10 for ten times as many
+#   make tsan                  threads under ThreadSanitizer
+#   make fuzz SECONDS=60       so long for each target; SEED=n repeats a run
+#   make broken                breaks the library on purpose, in many ways, and has the torture find each of them out
+#   make broken-all            the same for the schedules, the histories and ThreadSanitizer, too
+
+SECONDS ?= 600
+KERNEL_SECONDS ?= 40
+SCHEDULES ?= 1
+KERNEL_PROGRAMS := $(addprefix $(OUT)/kernel/,calls_test kill_test limit_test full_test power_test libfaults.so)
+
+# With threads that a seed schedules. In a directory of its own, for all is compiled with another flag.
+SHUTTLE := RUSTFLAGS="--cfg kvwal_shuttle" CARGO_TARGET_DIR=target/shuttle KVWAL_SCHEDULES=$(SCHEDULES)
+ONE_THREAD := $(CARGO) run --quiet -p kvwal-torture --
+MANY_THREADS := $(SHUTTLE) $(ONE_THREAD)
+with_seed = $(if $(SEED),--seed $(SEED))
+
+.PHONY: hunt-smoke torture torture-build torture-smoke torture-replay kernel-test schedules tsan fuzz fuzz-smoke \
+    broken broken-all
+
+hunt-smoke: torture-smoke broken schedules tsan fuzz-smoke kernel-test
+
+torture: torture-build
+	$(ONE_THREAD) run --seconds $$(($(SECONDS) * 4 / 10)) $(with_seed)
+	$(MANY_THREADS) run --seconds $$(($(SECONDS) * 3 / 10)) $(with_seed)
+	@$(MAKE) --no-print-directory kernel-test KERNEL_SECONDS=$$(($(SECONDS) * 3 / 10))
+
+torture-build: tools
+	$(CARGO) build --quiet -p kvwal-torture
+	$(SHUTTLE) $(CARGO) build --quiet -p kvwal-torture
+
+torture-smoke: torture-build
+	$(ONE_THREAD) run --seconds 10
+	$(MANY_THREADS) run --seconds 10
+
+torture-replay: torture-build
+	$(if $(filter many,$(THREADS)),$(MANY_THREADS),$(ONE_THREAD)) replay $(SEED)
+
+kernel-test: build
+	@tools/need.sh strace
+	@$(MAKE) --no-print-directory $(KERNEL_PROGRAMS)
+	c-tests/kernel/run.sh $(OUT) --seconds $(KERNEL_SECONDS) $(with_seed)
+
+schedules: tools
+	$(SHUTTLE) $(CARGO) test --features sim --lib schedule
+	$(SHUTTLE) $(CARGO) test --features sim --test schedules
+	$(SHUTTLE) $(CARGO) test -p kvwal-torture
+	$(CARGO) test -p kvwal-torture
+
+tsan: tools
+	CARGO="$(CARGO)" CC="$(CC)" c-tests/tsan.sh target/tsan
+
+fuzz: tools
+	@tools/need.sh g++
+	@CARGO="$(CARGO)" SEED="$(SEED)" tools/fuzz.sh $(SECONDS)
+
+fuzz-smoke: tools
+	@tools/need.sh g++
+	@CARGO="$(CARGO)" SEED="$(SEED)" tools/fuzz.sh smoke
+
+broken: tools
+	@tools/need.sh patch
+	CARGO="$(CARGO)" torture/broken.sh
+
+broken-all: tools
+	@tools/need.sh patch
+	CARGO="$(CARGO)" CC="$(CC)" torture/broken.sh torture schedules histories tsan
+
+$(OUT)/kernel/%: c-tests/kernel/%.c $(wildcard c-tests/kernel/*.h) c-tests/support.h include/kvwal.h $(LIB_DIR)/libkvwal.so
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $< $(SHARED)
+
+# To be loaded before the library.
+$(OUT)/kernel/libfaults.so: $(addprefix c-tests/kernel/,faults.c faults.h shadow.c shadow.h)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -fPIC -shared -o $@ $(filter %.c,$^) -ldl -lpthread
