@@ -13,7 +13,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 out=$1
-iterations=${2:-300}
+iterations=${2:-1000}
 target=$(rustc -vV | sed -n 's/^host: //p')
 runtime=$(find "$(rustc --print sysroot)/lib/rustlib/$target/lib" -name 'librustc-*_rt.tsan.a' | head -n 1)
 if [ -z "$runtime" ]; then

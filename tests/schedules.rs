@@ -25,6 +25,8 @@ const WRITES: u32 = 4;
 
 /// At which step of the schedule, after how many calls of the disk, a writer had done what.
 type Trace = Vec<(usize, u64, u32, u32)>;
+/// That, and what is on the disk then.
+type Run = (Trace, Vec<(PathBuf, Vec<u8>)>);
 
 /// Opens a store, writes from three threads with a checkpoint beside them, closes it, opens it again, and looks.
 fn write_and_look_again(disk: &SimDisk) -> Trace {
@@ -58,8 +60,8 @@ fn write_and_look_again(disk: &SimDisk) -> Trace {
     Arc::into_inner(trace).unwrap().into_inner().unwrap()
 }
 
-/// What happened in each of so many runs, and what is on the disk then.
-fn traces(seed: u64, count: usize) -> Vec<(Trace, Vec<(PathBuf, Vec<u8>)>)> {
+/// What happened in each of so many runs.
+fn traces(seed: u64, count: usize) -> Vec<Run> {
     let traces = Arc::new(Mutex::new(Vec::new()));
     let note = Arc::clone(&traces);
     with_schedules(seed, count, move || {

@@ -154,8 +154,8 @@ impl<'h> Search<'h> {
         Ok(())
     }
 
-    /// The calls that may come next, the one that is to be tried first at the end, are those that began before any of the
-    /// others had to be over, and are not cut off by now.
+    /// The calls that may come next, the one that is to be tried first at the end, are those that did not have to happen
+    /// before now. Nor is there a point in one that began when another was over that is not in order yet.
     fn step(&self, call: Option<usize>, value: Value, now: u64, first: usize) -> Step {
         let first = (first..self.calls.len()).find(|&at| !self.ordered.contains(at)).unwrap_or(self.calls.len());
         let (mut next, mut over) = (Vec::new(), u64::MAX);
