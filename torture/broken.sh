@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The test of the test: broken.sh [KIND...]. Breaks the library on purpose, in each of the ways that are patches in
+# The test of the test: broken.sh [KIND[/NAME]...]. Breaks the library on purpose, in each of the ways that are patches in
 # torture/broken/KIND, and has the tests of that kind find it out: the torture within a bounded number of seeds, the
 # schedules, the histories, ThreadSanitizer. A variant that goes unnoticed is a failure, as is one that cannot be built.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 place=$root/target/broken
-kinds=("$@")
-[ $# -gt 0 ] || kinds=(torture)
+wanted=("$@")
+[ $# -gt 0 ] || wanted=(torture)
 CARGO=${CARGO:-cargo}
 export CARGO_PROFILE_DEV_DEBUG=0
 # For each variant, in seconds. One that makes a test hang counts as noticed by none.
@@ -54,13 +54,16 @@ cd "$place/tree"
 touch src/lib.rs
 
 passed=0 failed=0
-for kind in "${kinds[@]}"; do
+for which in "${wanted[@]}"; do
+    kind=${which%%/*}
+    patches=("$root/torture/broken/$which".patch)
+    [ "$which" != "$kind" ] || patches=("$root/torture/broken/$kind"/*.patch)
     if ! run "$kind" 3 > ../output 2>&1; then
         cat ../output >&2
         echo "broken.sh: $kind finds fault with the library although it is whole" >&2
         exit 1
     fi
-    for patch in "$root/torture/broken/$kind"/*.patch; do
+    for patch in "${patches[@]}"; do
         printf '%-52s ' "[broken, $kind: $(basename "$patch" .patch)]"
         patch --quiet -p1 < "$patch"
         status=0

@@ -9,7 +9,8 @@
 #   make broken                breaks the library on purpose, in many ways, and has the torture find each of them out
 #   make broken-all            the same for the schedules, the histories and ThreadSanitizer, too
 
-SECONDS ?= 600
+torture: SECONDS ?= 600
+fuzz: SECONDS ?= 60
 KERNEL_SECONDS ?= 40
 SCHEDULES ?= 1
 KERNEL_PROGRAMS := $(addprefix $(OUT)/kernel/,calls_test kill_test limit_test full_test power_test libfaults.so)

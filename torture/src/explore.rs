@@ -14,7 +14,8 @@ use crate::history::History;
 use crate::logs::Logs;
 use crate::oracle::{self, Base, End, Evidence};
 use crate::plan::{self, Plan};
-use crate::{exec, order, recovery, run};
+use crate::recovery::{self, Before};
+use crate::{exec, order, run};
 
 /// Crashes in a row.
 const DEPTH: usize = 3;
@@ -62,6 +63,8 @@ struct Crash {
     moment: Arc<Moment>,
     end: End,
     seed: u64,
+    /// If it came in the middle of a recovery: what there was before that.
+    before: Option<Arc<Before>>,
 }
 
 impl Crash {
@@ -72,6 +75,11 @@ impl Crash {
             End::Kill => self.moment.killed(self.seed),
         }
     }
+}
+
+/// Whether what a recovery has found after one end of the world was there for certain when another came.
+fn was_there(first: End, second: End) -> bool {
+    first == End::PowerCut || second == End::Kill
 }
 
 /// A run of a plan.
@@ -123,7 +131,7 @@ impl Explorer {
             for end in [End::PowerCut, End::PowerCut, End::Kill] {
                 let (base, history, logs) = (Arc::clone(&base), Arc::clone(&history), Arc::clone(&logs));
                 let evidence = Evidence { base, history, calls: moment.calls, logs, end };
-                let crash = Crash { moment: Arc::clone(&moment), end, seed: self.random.next() };
+                let crash = Crash { moment: Arc::clone(&moment), end, seed: self.random.next(), before: None };
                 let recovered = self.recover(&crash, &evidence, depth);
                 recovered.map_err(|error| in_plan(format!("{error}\nafter {end:?} at call {}", moment.calls)))?;
             }
@@ -150,20 +158,26 @@ impl Explorer {
     fn check(&mut self, crash: &Crash, evidence: &Evidence) -> Result<(Arc<Base>, Arc<Moment>), String> {
         self.tally.states += 1;
         let (crash, evidence, seed) = (crash.clone(), evidence.clone(), self.random.next());
-        exec::scheduled(seed, move || recovery::check(&crash.disk(), &evidence, &mut Random::new(seed)))
+        exec::scheduled(seed, move || {
+            let disk = crash.disk();
+            let before = crash.before.unwrap_or_else(|| Arc::new(recovery::before(&disk)));
+            recovery::check(&disk, &evidence, &before, &mut Random::new(seed))
+        })
     }
 
     fn crash_in_recovery(&mut self, crash: &Crash, evidence: &Evidence) -> Result<(), String> {
         let (recovering, seed) = (crash.clone(), self.random.next());
-        let moments = exec::scheduled(seed, move || {
+        let (before, moments) = exec::scheduled(seed, move || {
             let disk = recovering.disk();
+            let before = Arc::new(recovery::before(&disk));
             disk.keep_moments(RECOVERY_SHARE, seed);
             drop(run::open(&disk, &plan::options(&mut Random::new(seed))));
-            disk.take_moments()
+            (before, disk.take_moments())
         });
         for moment in moments {
             let (calls, end) = (moment.calls, self.any_end());
-            let again = Crash { moment: Arc::new(moment), end, seed: self.random.next() };
+            let before = was_there(evidence.end, end).then(|| Arc::clone(&before));
+            let again = Crash { moment: Arc::new(moment), end, seed: self.random.next(), before };
             let checked = self.check(&again, &Evidence { end: end.max(evidence.end), ..evidence.clone() });
             checked.map_err(|error| format!("{error}\nafter {end:?} at call {calls} of the recovery"))?;
         }
@@ -174,11 +188,15 @@ impl Explorer {
     fn fail_in_recovery(&mut self, crash: &Crash, evidence: &Evidence) -> Result<(), String> {
         let (failing, seed) = (crash.clone(), self.random.next());
         let fault = plan::fault(&mut self.random, 30);
-        let (struck, moment) =
-            exec::scheduled(seed, move || recovery::fail(&failing.disk(), fault, &mut Random::new(seed)))?;
+        let (before, failed) = exec::scheduled(seed, move || {
+            let disk = failing.disk();
+            (recovery::before(&disk), recovery::fail(&disk, fault, &mut Random::new(seed)))
+        });
+        let (struck, moment) = failed?;
         self.tally.faulty_recoveries += u64::from(struck);
         let end = self.any_end();
-        let again = Crash { moment: Arc::new(moment), end, seed: self.random.next() };
+        let before = was_there(evidence.end, end).then(|| Arc::new(before));
+        let again = Crash { moment: Arc::new(moment), end, seed: self.random.next(), before };
         let checked = self.check(&again, &Evidence { end: end.max(evidence.end), ..evidence.clone() });
         checked.map(drop).map_err(|error| format!("{error}\nafter {fault:?} in a recovery, then {end:?}"))
     }

@@ -9,10 +9,22 @@ use crate::logs::{self, Logs};
 use crate::oracle::{self, Base, Evidence, Recovered};
 use crate::{plan, run};
 
-/// Recovers what a crash left and checks it: what it holds, what was kept in quarantine, and that it can be written to.
-/// Returns what there is now, and the disk.
-pub fn check(disk: &SimDisk, evidence: &Evidence, random: &mut Random) -> Result<(Arc<Base>, Arc<Moment>), String> {
-    let before = logs::NAMES.map(|name| logs::contents(disk, name).unwrap_or_default());
+/// What the logs held before anything was recovered.
+pub type Before = [Vec<u8>; 2];
+
+/// What the logs hold now.
+pub fn before(disk: &SimDisk) -> Before {
+    logs::NAMES.map(|name| logs::contents(disk, name).unwrap_or_default())
+}
+
+/// Recovers what a crash left and checks it: what it holds, that what was cut off since `before` is in quarantine, and that
+/// it can be written to. Returns what there is now, and the disk.
+pub fn check(
+    disk: &SimDisk,
+    evidence: &Evidence,
+    before: &Before,
+    random: &mut Random,
+) -> Result<(Arc<Base>, Arc<Moment>), String> {
     let store = run::open(disk, &plan::options(random)).map_err(|error| format!("the store does not open: {error}"))?;
     store.check_invariants();
     let report = store.recovery_report().clone();
@@ -25,7 +37,7 @@ pub fn check(disk: &SimDisk, evidence: &Evidence, random: &mut Random) -> Result
         now_ms: disk.now_ms(),
     };
     let base = oracle::check(evidence, &recovered).map_err(|error| format!("{error}\n{report:?}"))?;
-    check_quarantine(disk, &before)?;
+    check_quarantine(disk, before)?;
     if random.below(2) == 0 {
         drop(store);
         go_on(&disk.fork(), &base, random)?;
@@ -71,7 +83,7 @@ fn go_on(disk: &SimDisk, base: &Base, random: &mut Random) -> Result<(), String>
 }
 
 /// What was cut off a log is in quarantine.
-fn check_quarantine(disk: &SimDisk, before: &[Vec<u8>; 2]) -> Result<(), String> {
+fn check_quarantine(disk: &SimDisk, before: &Before) -> Result<(), String> {
     for (name, before) in logs::NAMES.iter().zip(before) {
         let after = logs::contents(disk, name).unwrap_or_default();
         if after.starts_with(before) {

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use kvwal::vfs::sim::SimDisk;
 use kvwal::{Batch, Error, ErrorKind, Options, Store, SyncMode};
 
-use crate::exec;
 use crate::history::{Change, Contents, History, Outcome, Read, Recorder, Saw, Stamp, Sync, Write};
 use crate::plan::{Act, Plan, Session};
-use crate::values;
+use crate::{exec, logs, values};
 
 /// Where the store lies.
 pub const DIR: &str = "/store";
@@ -75,8 +74,20 @@ impl Client {
         exec::all_at_once(tasks.collect());
         store.check_invariants();
         let store = Arc::into_inner(store).expect("all writers have ended");
-        self.syncing("close", || store.close());
+        if self.syncing("close", || store.close()) {
+            self.check_log_lengths();
+        }
         true
+    }
+
+    /// The logs of a closed store are as long as their records.
+    fn check_log_lengths(&self) {
+        for name in logs::NAMES {
+            let log = logs::contents(&self.disk, name).unwrap_or_default();
+            if logs::valid_len(&log) < log.len() {
+                self.recorder.lock().complain(|| format!("the store is closed, and {name} goes on behind its records"));
+            }
+        }
     }
 
     fn stamp(&self) -> Stamp {
@@ -84,18 +95,19 @@ impl Client {
         self.recorder.lock().stamp(calls)
     }
 
-    /// Makes a call after which everything is durable.
-    fn syncing(&self, what: &str, call: impl FnOnce() -> Result<(), Error>) {
+    /// Makes a call after which everything is durable; false if it failed.
+    fn syncing(&self, what: &str, call: impl FnOnce() -> Result<(), Error>) -> bool {
         let invoked = self.stamp();
         let result = call();
         let returned = self.stamp();
-        match result {
+        match &result {
             Ok(()) => {
                 self.check_not_failed(what, invoked);
                 self.recorder.lock().syncs.push(Sync { invoked, returned });
             }
-            Err(error) => self.check_error(what, &error),
+            Err(error) => self.check_error(what, error),
         }
+        result.is_ok()
     }
 
     /// Whether an error is one that a disk which fails may lead to.
@@ -146,8 +158,12 @@ impl Worker {
                 let before = self.client.disk.now_ms();
                 self.read(|| contents(store).map(|all| Saw::All(all, (before, self.client.disk.now_ms()))));
             }
-            Act::Checkpoint => self.client.syncing("checkpoint", || store.checkpoint()),
-            Act::Sync => self.client.syncing("sync", || store.sync()),
+            Act::Checkpoint => {
+                self.client.syncing("checkpoint", || store.checkpoint());
+            }
+            Act::Sync => {
+                self.client.syncing("sync", || store.sync());
+            }
             Act::Pass(ms) => self.client.disk.pass(*ms),
         }
     }
