@@ -61,7 +61,7 @@ impl Plan {
         Plan {
             direct: direct(random),
             sessions: vec![session(random, 6)],
-            fault: (random.below(6) == 0).then(|| fault(random, 20)),
+            fault: (random.below(4) == 0).then(|| fault(random, 10)),
         }
     }
 }
@@ -139,14 +139,14 @@ fn direct(random: &mut Random) -> Direct {
     }
 }
 
-/// A call that fails, one of the first `before` of its kind: once, a few times, or for ever.
+/// A call that fails, one of the first `before` of its kind and rather an early one: once, a few times, or for ever.
 pub fn fault(random: &mut Random, before: usize) -> Fault {
     const ERRORS: [i32; 8] =
         [libc::EIO, libc::EIO, libc::ENOSPC, libc::ENOSPC, libc::EDQUOT, libc::EFBIG, libc::EINTR, libc::EMFILE];
-    let call = match random.below(4) {
+    let call = match random.below(6) {
         0 => None,
-        1 => Some(Call::Write),
-        2 => Some(Call::Sync),
+        1..=2 => Some(Call::Write),
+        3 => Some(Call::Sync),
         _ => Some(Call::ALL[random.below(Call::ALL.len())]),
     };
     let errno = match random.below(6) {
@@ -161,5 +161,6 @@ pub fn fault(random: &mut Random, before: usize) -> Fault {
         _ if errno == 0 || errno == libc::EINTR => 3,
         _ => u64::MAX,
     };
-    Fault { call, after: random.below(before) as u64, times, errno, short_first: random.below(4) == 0 }
+    let latest = 1 + random.below(before);
+    Fault { call, after: random.below(latest) as u64, times, errno, short_first: random.below(2) == 0 }
 }
