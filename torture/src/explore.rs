@@ -112,7 +112,7 @@ struct Explorer {
 impl Explorer {
     /// Runs a plan on a store that holds `base`, and crashes it in many places.
     fn run(&mut self, start: Option<Arc<Moment>>, plan: Plan, base: Arc<Base>, depth: usize) -> Result<(), String> {
-        let (seed, share, first_call) = (self.random.next(), SHARE >> (2 * depth), base.calls);
+        let (seed, share, first_call) = (self.random.any(), SHARE >> (2 * depth), base.calls);
         let plan = Arc::new(plan);
         let planned = Arc::clone(&plan);
         let Ran { history, moments } =
@@ -131,7 +131,7 @@ impl Explorer {
             for end in [End::PowerCut, End::PowerCut, End::Kill] {
                 let (base, history, logs) = (Arc::clone(&base), Arc::clone(&history), Arc::clone(&logs));
                 let evidence = Evidence { base, history, calls: moment.calls, logs, end };
-                let crash = Crash { moment: Arc::clone(&moment), end, seed: self.random.next(), before: None };
+                let crash = Crash { moment: Arc::clone(&moment), end, seed: self.random.any(), before: None };
                 let recovered = self.recover(&crash, &evidence, depth);
                 recovered.map_err(|error| in_plan(format!("{error}\nafter {end:?} at call {}", moment.calls)))?;
             }
@@ -157,7 +157,7 @@ impl Explorer {
     /// Recovers in one go, and checks what comes of it.
     fn check(&mut self, crash: &Crash, evidence: &Evidence) -> Result<(Arc<Base>, Arc<Moment>), String> {
         self.tally.states += 1;
-        let (crash, evidence, seed) = (crash.clone(), evidence.clone(), self.random.next());
+        let (crash, evidence, seed) = (crash.clone(), evidence.clone(), self.random.any());
         exec::scheduled(seed, move || {
             let disk = crash.disk();
             let before = crash.before.unwrap_or_else(|| Arc::new(recovery::before(&disk)));
@@ -166,7 +166,7 @@ impl Explorer {
     }
 
     fn crash_in_recovery(&mut self, crash: &Crash, evidence: &Evidence) -> Result<(), String> {
-        let (recovering, seed) = (crash.clone(), self.random.next());
+        let (recovering, seed) = (crash.clone(), self.random.any());
         let (before, moments) = exec::scheduled(seed, move || {
             let disk = recovering.disk();
             let before = Arc::new(recovery::before(&disk));
@@ -177,7 +177,7 @@ impl Explorer {
         for moment in moments {
             let (calls, end) = (moment.calls, self.any_end());
             let before = was_there(evidence.end, end).then(|| Arc::clone(&before));
-            let again = Crash { moment: Arc::new(moment), end, seed: self.random.next(), before };
+            let again = Crash { moment: Arc::new(moment), end, seed: self.random.any(), before };
             let checked = self.check(&again, &Evidence { end: end.max(evidence.end), ..evidence.clone() });
             checked.map_err(|error| format!("{error}\nafter {end:?} at call {calls} of the recovery"))?;
         }
@@ -186,7 +186,7 @@ impl Explorer {
 
     /// Has a call of a recovery fail; another must succeed, whatever happened in between.
     fn fail_in_recovery(&mut self, crash: &Crash, evidence: &Evidence) -> Result<(), String> {
-        let (failing, seed) = (crash.clone(), self.random.next());
+        let (failing, seed) = (crash.clone(), self.random.any());
         let fault = plan::fault(&mut self.random, 30);
         let (before, failed) = exec::scheduled(seed, move || {
             let disk = failing.disk();
@@ -196,7 +196,7 @@ impl Explorer {
         self.tally.faulty_recoveries += u64::from(struck);
         let end = self.any_end();
         let before = was_there(evidence.end, end).then(|| Arc::new(before));
-        let again = Crash { moment: Arc::new(moment), end, seed: self.random.next(), before };
+        let again = Crash { moment: Arc::new(moment), end, seed: self.random.any(), before };
         let checked = self.check(&again, &Evidence { end: end.max(evidence.end), ..evidence.clone() });
         checked.map(drop).map_err(|error| format!("{error}\nafter {fault:?} in a recovery, then {end:?}"))
     }

@@ -17,7 +17,7 @@ pub fn value(call: u32, index: u16, len: usize) -> Arc<[u8]> {
     // Values of zeros look like space that was allocated ahead.
     let is_blank = random.below(5) == 0;
     while bytes.len() < len {
-        let word = if is_blank { 0 } else { random.next() };
+        let word = if is_blank { 0 } else { random.any() };
         bytes.extend_from_slice(&word.to_be_bytes());
     }
     bytes.truncate(len);

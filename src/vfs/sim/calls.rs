@@ -123,7 +123,7 @@ impl Vfs for SimDisk {
 
     fn hash_seed(&self) -> io::Result<[u64; 2]> {
         let mut disk = self.lock();
-        Ok([disk.random.next(), disk.random.next()])
+        Ok([disk.random.any(), disk.random.any()])
     }
 }
 
