@@ -139,6 +139,10 @@ fn long_groups_go_past_the_buffer() {
         let len = if number % 3 == 0 { 3 << 20 } else { 70_000 };
         store.set(&number.to_be_bytes(), &vec![number as u8; len]).unwrap();
     }
+    // The buffer has 2 MiB, and up to a page of them is what is in the file already. A record is 37 bytes longer than these.
+    for (number, len) in (20u32..).zip([(2 << 20) - 4096, (2 << 20) - 4095, 2 << 20, (2 << 20) + 1]) {
+        store.set(&number.to_be_bytes(), &vec![number as u8; len - 37]).unwrap();
+    }
     let before = contents(&store);
     store.sync().unwrap();
     disk.crash(1);

@@ -7,7 +7,7 @@ use super::reader::{Entry, Verify, Visitor, read, read_in_pieces};
 use super::writer;
 use crate::error::{ErrorKind, Result};
 use crate::format::{Lsn, Op};
-use crate::sys::block::Block;
+use crate::sys::block::{Block, MAX_LSN};
 use crate::sys::sync::Mutex;
 use crate::table::Table;
 use crate::vfs::sim::{Call, Direct, Fault, SimDisk};
@@ -301,4 +301,29 @@ fn a_key_that_is_there_twice_is_corrupt_also_if_it_has_expired() {
     let store = open_with(&entries).unwrap();
     assert_eq!((store.stats().keys, store.recovery_report().keys_expired), (1, 1000));
     assert_eq!(store.get(b"key").unwrap().as_deref(), Some(&b"value"[..]));
+}
+
+#[test]
+fn numbers_end_with_the_last_that_a_block_can_hold() {
+    let disk = SimDisk::new(1);
+    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+    let open = || Store::open_on(Arc::clone(&vfs), "/store", &Options::default());
+    let store = open().unwrap();
+    store.checkpoint().unwrap();
+    store.close().unwrap();
+    let open_at = |lsn: Lsn| {
+        let header = Header { lsn, keys: 1, ..Header::default() };
+        disk.overwrite("/store/checkpoint.dat", &file(&[(BlockKind::Entries, entry(b"key", b"value", 0))], header));
+        open()
+    };
+    let error = open_at(MAX_LSN + 1).err().expect("no record has that number");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    open_at(MAX_LSN).unwrap().close().unwrap();
+    let store = open_at(MAX_LSN - 1).unwrap();
+    store.set(b"last", b"").unwrap();
+    assert_eq!(store.set(b"one more", b"").unwrap_err().kind(), ErrorKind::NoSpace);
+    store.close().unwrap();
+    let store = open().unwrap();
+    assert_eq!((store.stats().last_lsn, store.stats().keys), (MAX_LSN, 2));
+    assert_eq!(store.set(b"one more", b"").unwrap_err().kind(), ErrorKind::NoSpace);
 }
