@@ -282,6 +282,22 @@ fn a_bad_first_record_of_a_log_that_begins_late() {
 }
 
 #[test]
+fn a_record_of_a_newer_version_is_refused_and_left_alone() {
+    let sample = Sample::new();
+    for (at, record) in sample.records() {
+        let mut newer = sample.log.clone();
+        let bytes = &mut newer[at..at + record.encoded_len()];
+        bytes[24] = bytes[24] & 0x80 | 0x7f;
+        let checksum = crc32fast::hash(&bytes[4..]);
+        bytes[..4].copy_from_slice(&checksum.to_be_bytes());
+        for mode in [RecoveryMode::Prefix, RecoveryMode::Strict] {
+            let context = format!("record at {at}");
+            assert_eq!(sample.open_with(LOG, &newer, mode, &context).err(), Some(ErrorKind::Version), "{context}");
+        }
+    }
+}
+
+#[test]
 fn numbers_that_no_record_has() {
     for lsn in [0, 1 << 48, u64::MAX] {
         let record =
@@ -410,6 +426,17 @@ fn with_two_logs(checkpointed: bool) -> (SimDisk, Vec<(u64, Contents)>) {
     (disk, states)
 }
 
+/// The same, and the next checkpoint was complete, only its logs could not be retired.
+fn with_two_logs_and_a_checkpoint_of_both() -> (SimDisk, Vec<(u64, Contents)>) {
+    let (disk, states) = with_two_logs(true);
+    let store = support::open(&disk).unwrap();
+    disk.fail(Fault { call: Some(Call::Rename), after: 1, times: 1, errno: libc::EIO, short_first: false });
+    store.checkpoint().unwrap_err();
+    assert!(disk.heal());
+    store.close().unwrap();
+    (disk, states)
+}
+
 const NEXT: &str = "/store/wal.next";
 
 #[test]
@@ -529,13 +556,7 @@ fn logs_doubled_swapped_or_missing() {
 
 #[test]
 fn a_damaged_log_that_the_checkpoint_covers_is_left_as_it_is_until_it_is_retired() {
-    let (disk, states) = with_two_logs(true);
-    // The checkpoint was complete, and the crash came before the log could be retired.
-    let store = support::open(&disk).unwrap();
-    disk.fail(Fault { call: Some(Call::Rename), after: 1, times: 1, errno: libc::EIO, short_first: false });
-    store.checkpoint().unwrap_err();
-    assert!(disk.heal());
-    store.close().unwrap();
+    let (disk, states) = with_two_logs_and_a_checkpoint_of_both();
     let (log, next) = (disk.contents(LOG).unwrap(), disk.contents(NEXT).unwrap());
     for byte in 0..log.len() {
         let disk = disk.fork();
@@ -572,6 +593,33 @@ fn a_second_log_behind_a_gap_or_behind_garbage_is_not_gone_on_from() {
     assert_eq!((report.verdict, report.last_lsn, report.records_behind), (Verdict::Damaged, 6, 2));
     assert_eq!(report.bytes_quarantined as usize, 7 + next.len());
     assert_eq!(contents(&store), states[6].1);
+    assert_eq!(quarantined_names(&disk), ["wal.log-lsn-7-offset-192", "wal.next-lsn-7-offset-0"]);
+}
+
+fn quarantined_names(disk: &SimDisk) -> Vec<String> {
+    let files = disk.all_files();
+    let names = files.iter().filter_map(|(path, _)| path.strip_prefix("/store/quarantine").ok());
+    names.map(|name| name.display().to_string()).collect()
+}
+
+#[test]
+fn a_log_that_ends_before_the_checkpoint_does() {
+    let (disk, states) = with_two_logs_and_a_checkpoint_of_both();
+    // The checkpoint reaches 9, the log 6, and what was between them is gone.
+    disk.overwrite(NEXT, b"");
+    assert_eq!(support::open(&disk).err().map(|error| error.kind()), Some(ErrorKind::Corrupt));
+    // If it also ends in what is no record, more may have been there. The checkpoint has all of it.
+    let mut log = disk.contents(LOG).unwrap();
+    log[64 + 40] ^= 1;
+    disk.overwrite(LOG, &log);
+    let store = support::open(&disk).unwrap();
+    let report = store.recovery_report();
+    assert_eq!((report.verdict, report.last_lsn, report.bytes_quarantined), (Verdict::Damaged, 9, 3 * 64));
+    assert_eq!(contents(&store), states[9].1);
+    assert_eq!(quarantined_names(&disk), ["wal.log-lsn-4-offset-0"]);
+    store.set(b"more", b"").unwrap();
+    store.close().unwrap();
+    assert_eq!(support::open(&disk).unwrap().stats().last_lsn, 10);
 }
 
 #[test]

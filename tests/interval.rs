@@ -4,7 +4,9 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use kvwal::format;
 use kvwal::vfs::sim::{Call, Direct, Fault, SimDisk};
 use kvwal::{ErrorKind, Options, Size, Store, SyncMode};
 use support::{DIR, contents};
@@ -175,9 +177,48 @@ fn many_writers_leave_each_its_own_order() {
 }
 
 #[test]
+fn a_single_write_reaches_the_disk_by_itself() {
+    let disk = SimDisk::new(4);
+    let store = open(&disk, 1).unwrap();
+    let is_durable = || {
+        let disk = disk.fork();
+        disk.crash(1);
+        open(&disk, 1000).unwrap().get(b"key").unwrap().is_some()
+    };
+    store.set(b"key", b"value").unwrap();
+    let began = Instant::now();
+    while !is_durable() {
+        assert!(began.elapsed() < Duration::from_secs(20), "it stays in memory");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_sync_is_noted_in_the_records_behind_it_and_not_repeated() {
+    for sync in [SyncMode::Interval, SyncMode::None] {
+        let disk = SimDisk::new(4);
+        let options = Options { sync, ..options(60_000) };
+        let store = Store::open_on(Arc::new(disk.clone()), DIR, &options).unwrap();
+        for number in 0..5u8 {
+            store.set(&[number], b"value").unwrap();
+            if number == 2 {
+                store.sync().unwrap();
+                let syncs = store.stats().syncs;
+                store.sync().unwrap();
+                assert_eq!((store.stats().syncs, store.stats().durable_lsn), (syncs, 3), "{sync:?}");
+            }
+        }
+        store.close().unwrap();
+        let log = disk.contents(format!("{DIR}/wal.log")).unwrap();
+        let durable: Vec<_> = log.chunks(39).map(|record| format::decode(record).unwrap().durable_lsn).collect();
+        assert_eq!(durable, [0, 0, 0, 3, 3], "{sync:?}");
+    }
+}
+
+#[test]
 fn closing_ends_the_thread_whatever_it_is_doing() {
     // It sleeps a millisecond before it hands over, and less than one before it syncs: so closing falls into each step.
-    let sleep = |micros| std::thread::sleep(std::time::Duration::from_micros(micros));
+    let sleep = |micros| std::thread::sleep(Duration::from_micros(micros));
     for round in 0..400 {
         let store = open(&SimDisk::new(round), 1).unwrap();
         store.set(b"key", b"value").unwrap();

@@ -156,6 +156,7 @@ fn writers_go_on_without_a_filler_that_found_no_room_and_call_it_again_when_ther
     assert_eq!(log.space.filled(), log.writer.position().end);
     log.append(100).unwrap();
     assert_eq!(log.space.filled(), log.writer.position().end + AHEAD);
+    assert_eq!(disk.contents(PATH).unwrap().len() as u64, log.space.filled());
     while log.space.filled() > log.writer.position().end + AHEAD / 2 {
         log.append(1000).unwrap();
     }
