@@ -115,11 +115,6 @@ impl Buffer {
         }
     }
 
-    /// Whether there is nothing to be handed over.
-    pub fn is_empty(&self) -> bool {
-        self.stuck.is_none() && self.filling.is_empty()
-    }
-
     /// Takes what is to be handed over next; to be given back.
     pub fn take(&mut self) -> Option<Chunk> {
         if let Some(stuck) = self.stuck.take() {
