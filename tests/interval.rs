@@ -153,6 +153,34 @@ fn long_groups_go_past_the_buffer() {
 }
 
 #[test]
+fn a_short_write_past_the_page_cache_is_finished_through_it() {
+    // It may end anywhere, also in the zeros that fill up the last block.
+    for seed in 0..200 {
+        let disk = SimDisk::new(seed);
+        let store = open(&disk, 60_000).unwrap();
+        store.set(b"key", &[7; 140_000]).unwrap();
+        disk.fail(Fault { call: Some(Call::Write), after: 0, times: 1, errno: 0, short_first: false });
+        store.sync().unwrap();
+        store.close().unwrap();
+        assert_eq!(disk.contents(format!("{DIR}/wal.log")).unwrap().len(), 140_036, "seed {seed}");
+        assert_eq!(open(&disk, 1000).unwrap().get(b"key").unwrap().unwrap(), [7; 140_000], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_disk_that_fails_past_the_page_cache_is_not_taken_for_one_that_cannot_do_that() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, 60_000).unwrap();
+    store.set(b"key", &[7; 140_000]).unwrap();
+    disk.fail(Fault { call: Some(Call::Write), after: 0, times: 1, errno: libc::EIO, short_first: false });
+    assert_eq!(store.sync().unwrap_err().kind(), ErrorKind::Io);
+    store.sync().unwrap();
+    disk.crash(1);
+    drop(store);
+    assert_eq!(open(&disk, 1000).unwrap().get(b"key").unwrap().unwrap(), [7; 140_000]);
+}
+
+#[test]
 fn many_writers_leave_each_its_own_order() {
     let disk = SimDisk::new(5);
     let store = open(&disk, 2).unwrap();

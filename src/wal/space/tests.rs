@@ -165,6 +165,24 @@ fn writers_go_on_without_a_filler_that_found_no_room_and_call_it_again_when_ther
 }
 
 #[test]
+fn what_was_cut_off_is_no_longer_filled_and_what_was_stopped_never_will_be() {
+    let disk = SimDisk::new(1);
+    let mut log = Log::new(&disk).unwrap();
+    log.append(100).unwrap();
+    log.space.fill(&log.latch).unwrap();
+    disk.fail(Fault { call: Some(Call::Write), after: 0, times: 2, errno: libc::ENOSPC, short_first: true });
+    assert_eq!(log.append(100).unwrap_err().kind(), ErrorKind::NoSpace);
+    let end = log.writer.position().end;
+    assert_eq!((log.space.filled(), disk.contents(PATH).unwrap().len() as u64), (end, end));
+    // Now it is wanted again, but the log is about to be retired.
+    log.append(100).unwrap();
+    let filled = log.space.filled();
+    log.writer.close_space();
+    log.space.fill(&log.latch).unwrap();
+    assert_eq!(log.space.filled(), filled);
+}
+
+#[test]
 fn no_zero_ever_overwrites_a_record() {
     for seed in 0..20 {
         let disk = SimDisk::new(seed);
