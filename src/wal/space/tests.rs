@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use super::*;
 use crate::error::ErrorKind;
@@ -80,7 +81,11 @@ fn recovered(disk: &SimDisk, torn: bool, context: &str) -> u64 {
 fn zeros_are_ahead_and_given_back() {
     let disk = SimDisk::new(1);
     let mut log = Log::new(&disk).unwrap();
+    let is_called = |log: &Log| log.space.filler.as_ref().unwrap().bell.wait(Some(Duration::ZERO));
     log.append(100).unwrap();
+    assert!(is_called(&log));
+    log.append(100).unwrap();
+    assert!(!is_called(&log), "once is enough");
     log.space.fill(&log.latch).unwrap();
     let filled = log.space.filled();
     assert!(filled >= AHEAD && disk.contents(PATH).unwrap().len() as u64 == filled);
@@ -88,6 +93,9 @@ fn zeros_are_ahead_and_given_back() {
     log.append(1000).unwrap();
     assert_eq!(disk.calls(), calls + 2, "one write and one sync");
     assert_eq!(log.space.filled(), filled);
+    assert!(!is_called(&log), "there is enough");
+    log.append(AHEAD as usize / 2).unwrap();
+    assert!(is_called(&log));
     log.writer.trim().unwrap();
     log.space.filler.as_ref().unwrap().wanted.swap(u64::MAX, Ordering::Relaxed);
     log.space.fill(&log.latch).unwrap();
