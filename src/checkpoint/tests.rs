@@ -304,6 +304,21 @@ fn a_key_that_is_there_twice_is_corrupt_also_if_it_has_expired() {
 }
 
 #[test]
+fn a_newer_version_is_not_damage() {
+    let good = Header { lsn: 7, keys: 2, ..Header::default() }.encode();
+    assert_eq!(Header::decode(&good).unwrap(), Header { lsn: 7, keys: 2, ..Header::default() });
+    // Version and flags, the last byte of each.
+    for at in [11, 15] {
+        let mut newer = good;
+        newer[at] += 1;
+        assert_eq!(Header::decode(&newer).unwrap_err().kind(), ErrorKind::Corrupt, "the checksum is wrong");
+        let checksum = crc32fast::hash(&newer[..60]);
+        newer[60..].copy_from_slice(&checksum.to_be_bytes());
+        assert_eq!(Header::decode(&newer).unwrap_err().kind(), ErrorKind::Version, "byte {at}");
+    }
+}
+
+#[test]
 fn numbers_end_with_the_last_that_a_block_can_hold() {
     let disk = SimDisk::new(1);
     let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
