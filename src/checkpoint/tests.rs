@@ -70,7 +70,7 @@ fn table(entries: &Entries) -> (Table, Lsn) {
 
 fn write(disk: &SimDisk, entries: &Entries, is_helped: bool) -> Result<Header> {
     let (table, lsn) = table(entries);
-    writer::write(&mut stream(disk), Path::new(FILE), table.snapshot(lsn), 0, NOW, is_helped)
+    writer::write(&mut stream(disk), Path::new(FILE), table.snapshot(lsn), 42, NOW, is_helped)
 }
 
 #[test]
@@ -80,6 +80,7 @@ fn the_file_is_the_same_whatever_the_disk_can_do() {
     let header = write(&disk, &entries, false).unwrap();
     let expected = disk.contents(FILE).unwrap();
     assert_eq!((header.keys, header.file_len), (entries.len() as u64, expected.len() as u64));
+    assert_eq!((header.lsn, header.wal_offset, header.created_at), (header.keys, 42, NOW));
     for direct in [Direct::Works, Direct::NotOffered, Direct::Refused, Direct::RefusedAfter(1), Direct::RefusedAfter(4)]
     {
         for is_helped in [false, true] {
@@ -316,6 +317,17 @@ fn a_newer_version_is_not_damage() {
         newer[60..].copy_from_slice(&checksum.to_be_bytes());
         assert_eq!(Header::decode(&newer).unwrap_err().kind(), ErrorKind::Version, "byte {at}");
     }
+}
+
+#[test]
+fn an_entry_with_unknown_flags_or_too_long_a_value_is_corrupt() {
+    let decode = |flags: u8, value_len: u32| {
+        let head = [&[flags, 0, 3][..], &value_len.to_be_bytes(), &[0; 8], b"key"].concat();
+        EntryHead::decode(&head).map(|(head, _)| head.value_len).map_err(|error| error.kind())
+    };
+    assert_eq!((decode(0, 5), decode(1, 5)), (Ok(5), Ok(5)));
+    assert_eq!((decode(2, 5), decode(0x81, 5)), (Err(ErrorKind::Corrupt), Err(ErrorKind::Corrupt)));
+    assert_eq!((decode(0, 1 << 30), decode(0, (1 << 30) + 1)), (Ok(1 << 30), Err(ErrorKind::Corrupt)));
 }
 
 #[test]
