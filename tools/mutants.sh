@@ -23,5 +23,6 @@ export CARGO_PROFILE_DEV_DEBUG=0 RUST_BACKTRACE=0
 run() { cargo mutants --output target --no-shuffle ${FILE:+--file "$FILE"} "$@" || [ $? -eq 2 ] || [ $? -eq 3 ]; }
 
 FILE=${1:-}
-run -- -- "${elsewhere[@]}" "${slow[@]}"
-run --iterate -- --test model -- "${elsewhere[@]}"
+programs=(--lib --test crash --test damage --test faults --test interval)
+run -- "${programs[@]}" -- "${elsewhere[@]}" "${slow[@]}"
+run --iterate -- "${programs[@]}" --test model --test process -- "${elsewhere[@]}"

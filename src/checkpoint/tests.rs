@@ -42,7 +42,7 @@ fn stream(disk: &SimDisk) -> Stream {
     Stream::new(disk, Path::new(FILE), disk.open(Path::new(FILE), Access::Create).unwrap())
 }
 
-/// Four megabytes: short values, values just below and above the limit, and some that take several blocks.
+/// Six megabytes: short values, values just below and above the limit, and some that take several blocks.
 fn sample() -> Entries {
     let mut entries = Entries::new();
     entries.insert(vec![], (vec![], 0));
@@ -51,7 +51,9 @@ fn sample() -> Entries {
         let expires_at = if number.is_multiple_of(5) { NOW + 1 } else { 0 };
         entries.insert(number.to_be_bytes().to_vec(), (vec![number as u8; len], expires_at));
     }
-    for (number, len) in [65_535, 65_536, 1 << 20, (1 << 20) + 1, 2_500_000].into_iter().enumerate() {
+    // The head of one takes 9 bytes of its first block, of which the longest payload is 1 MiB.
+    let lens = [65_535, 65_536, (1 << 20) - 9, (1 << 20) - 8, 1 << 20, (1 << 20) + 1, 2_500_000];
+    for (number, len) in lens.into_iter().enumerate() {
         entries.insert(vec![number as u8; 2], (vec![7; len], 0));
     }
     entries
