@@ -291,3 +291,67 @@ impl Drop for LatchOnPanic<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::options::Size;
+    use crate::vfs::sim::{Call, Fault, SimDisk};
+    use crate::{Batch, Store};
+
+    fn open(disk: &SimDisk, checkpoint_wal_bytes: Size) -> Store {
+        let options = Options { checkpoint_wal_bytes, preallocate: Size::Never, ..Options::default() };
+        Store::open_on(Arc::new(disk.clone()), "/store", &options).unwrap()
+    }
+
+    #[test]
+    fn a_checkpoint_comes_by_itself_when_the_log_is_longer_than_it_may_be() {
+        let disk = SimDisk::new(1);
+        let store = open(&disk, Size::Bytes(1000));
+        let write = |records: u32| {
+            for number in 0..records {
+                store.set(&[number as u8], &[0; 66]).unwrap();
+            }
+        };
+        // Once without one, and so that the next one lacks a single record.
+        let reaches = |count: u64| {
+            std::thread::sleep(Duration::from_millis(20));
+            assert_eq!(store.stats().checkpoints, count - 1, "{} bytes are not too many", store.stats().wal_bytes);
+            write(1);
+            let began = Instant::now();
+            while store.stats().checkpoints < count {
+                assert!(began.elapsed() < Duration::from_secs(10), "none at {} bytes", store.stats().wal_bytes);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        write(10);
+        reaches(1);
+        write(10);
+        reaches(2);
+        // After a failure as much log again is waited for.
+        write(7);
+        disk.fail(Fault { call: Some(Call::Rename), after: 0, times: 1, errno: libc::EIO, short_first: false });
+        store.checkpoint().unwrap_err();
+        write(10);
+        reaches(3);
+        // The failed one had begun a second log, and only the first could go.
+        assert_eq!((store.stats().wal_bytes, store.stats().checkpoint_lsn), (1100, 40));
+    }
+
+    #[test]
+    fn what_was_set_and_what_was_deleted_is_counted() {
+        let store = open(&SimDisk::new(1), Size::Never);
+        let mut batch = Batch::new();
+        batch.set(b"first", b"1").unwrap();
+        batch.set(b"second", b"2").unwrap();
+        batch.del(b"none").unwrap();
+        store.write(&batch).unwrap();
+        store.set_ttl(b"third", b"3", 1000).unwrap();
+        assert!(store.del(b"first").unwrap() && !store.del(b"first").unwrap());
+        let stats = store.stats();
+        assert_eq!((stats.sets, stats.dels, stats.keys, stats.bytes), (3, 1, 2, 2));
+        assert_eq!((stats.last_lsn, stats.durable_lsn, stats.commits, stats.syncs), (5, 5, 3, 3));
+    }
+}

@@ -381,10 +381,68 @@ mod tests {
     #[test]
     fn too_large_and_contradictory_records_are_not_encoded() {
         let mut out = Vec::new();
-        let long_key = vec![0; MAX_KEY_LEN + 1];
-        assert_eq!(encode(&record(Op::Put, &long_key, b""), &mut out).unwrap_err().kind(), ErrorKind::TooLarge);
+        let too_large = |key: &[u8], value: &[u8], out: &mut Vec<u8>| {
+            let error = encode(&record(Op::Put, key, value), out).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TooLarge);
+            error.to_string()
+        };
+        // Zeros of which nobody reads one take no memory.
+        let (long_key, long_value) = (vec![0; 65_536], vec![0; (1 << 30) + 1]);
+        assert!(too_large(&long_key, b"", &mut out).starts_with("key of 65536 bytes"));
+        assert!(too_large(b"key", &long_value, &mut out).starts_with("value of 1073741825 bytes"));
         assert_eq!(encode(&record(Op::Delete, b"k", b"v"), &mut out).unwrap_err().kind(), ErrorKind::Invalid);
         assert!(out.is_empty());
+        check_lengths(&long_key[1..], &long_value[1..]).unwrap();
+    }
+
+    /// The first bytes of a record with these lengths, and zeros.
+    fn head(op: Op, len: u32, key_len: u32) -> [u8; 64] {
+        let mut bytes = [0; 64];
+        bytes[4..8].copy_from_slice(&len.to_be_bytes());
+        bytes[OP_AT] = op.to_byte(false);
+        let key_len_at = OP_AT + 1 + op.expiry_len();
+        bytes[key_len_at..key_len_at + 4].copy_from_slice(&key_len.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn the_longest_key_and_value_are_read_and_longer_ones_are_corrupt() {
+        let read = |op: Op, key_len: u32, value_len: u32| {
+            let len = 33 + key_len + value_len;
+            let mut bytes = vec![0; len as usize];
+            bytes[..29].copy_from_slice(&head(op, len, key_len)[..29]);
+            let value_len_at = 29 + key_len as usize;
+            bytes[value_len_at..value_len_at + 4].copy_from_slice(&value_len.to_be_bytes());
+            let looks_right = peek(&bytes).is_some();
+            (decode_checked(&bytes).err().map(|error| error.kind()), looks_right)
+        };
+        assert_eq!(read(Op::Put, 65_535, 1), (None, true));
+        assert_eq!(read(Op::Put, 65_536, 1), (Some(ErrorKind::Corrupt), false));
+        assert_eq!(read(Op::Put, 1, 1 << 30), (None, true));
+        assert_eq!(read(Op::Put, 1, (1 << 30) + 1), (Some(ErrorKind::Corrupt), false));
+        // Its lengths agree with each other, so a search may skip it as a whole.
+        assert_eq!(read(Op::Delete, 1, 1), (Some(ErrorKind::Corrupt), true));
+        assert_eq!(MAX_RECORD_LEN, 33 + 8 + 65_535 + (1 << 30));
+    }
+
+    #[test]
+    fn of_a_record_that_goes_on_the_lengths_at_its_beginning_must_agree() {
+        let seen = |op: Op, len: usize, key_len: usize| peek(&head(op, len as u32, key_len as u32)).is_some();
+        // The key alone is longer than what is there.
+        assert!(seen(Op::Put, 33 + 1000, 1000) && !seen(Op::Put, 33 + 999, 1000));
+        assert!(seen(Op::PutExpiring, 41 + 1000, 1000) && !seen(Op::PutExpiring, 41 + 999, 1000));
+        assert!(seen(Op::Put, 33 + 65_535, 65_535) && !seen(Op::Put, 33 + 65_536, 65_536));
+        // The value would be too long.
+        assert!(seen(Op::Put, 33 + 100 + MAX_VALUE_LEN, 100) && !seen(Op::Put, 34 + 100 + MAX_VALUE_LEN, 100));
+        assert!(seen(Op::PutExpiring, MAX_RECORD_LEN, 65_535) && !seen(Op::PutExpiring, MAX_RECORD_LEN, 65_534));
+    }
+
+    #[test]
+    fn the_shortest_record_and_the_shortest_beginning_are_enough() {
+        let shortest = encoded(&record(Op::Delete, b"", b""));
+        assert_eq!(shortest.len(), 33);
+        assert_eq!(peek(&shortest).map(|seen| seen.len), Some(33));
+        assert_eq!(record_len(&shortest[..8]).unwrap(), 33);
     }
 
     #[test]

@@ -97,3 +97,80 @@ fn locked(dir: &Path, file: &dyn File) -> Error {
     let owner = String::from_utf8_lossy(&content);
     Error::new(ErrorKind::Locked, format!("{} is open in the process with PID {}", dir.display(), owner.trim()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::sim::{Call, Fault, SimDisk};
+
+    const DIR: &str = "/store";
+
+    fn disk() -> SimDisk {
+        let disk = SimDisk::new(1);
+        disk.create_dir(Path::new(DIR)).unwrap();
+        disk
+    }
+
+    fn acquire(disk: &SimDisk) -> Result<DirLock> {
+        DirLock::acquire(disk, Path::new(DIR))
+    }
+
+    fn check(disk: &SimDisk) -> Result<()> {
+        check_unlocked(disk, Path::new(DIR))
+    }
+
+    /// It is locked, and the message names the owner.
+    fn assert_locked<T>(result: Result<T>) {
+        let error = result.err().expect("somebody has it");
+        assert_eq!(error.kind(), ErrorKind::Locked);
+        assert!(error.to_string().ends_with(&format!("PID {}", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn a_lock_has_one_owner_whom_the_others_are_told() {
+        let disk = disk();
+        check(&disk).unwrap();
+        let lock = acquire(&disk).unwrap();
+        assert_locked(acquire(&disk));
+        assert_locked(check(&disk));
+        let own = format!("{}\n", std::process::id()).into_bytes();
+        assert_eq!(disk.contents("/store/LOCK").unwrap(), own);
+        // A forked child has the file open, too, so closing it would not be enough.
+        let file = Arc::clone(&lock.file);
+        lock.release().unwrap();
+        check(&disk).unwrap();
+        acquire(&disk).unwrap().release().unwrap();
+        assert_eq!(disk.contents("/store/LOCK").unwrap(), own);
+        drop(file);
+    }
+
+    #[test]
+    fn a_lock_that_is_abandoned_leaves_the_file_as_it_was() {
+        for before in [&b""[..], b"1\n", b"an owner of long ago with a very long number\n"] {
+            let disk = disk();
+            drop(disk.open(Path::new("/store/LOCK"), Access::Create).unwrap());
+            disk.overwrite("/store/LOCK", before);
+            let lock = acquire(&disk).unwrap();
+            assert_eq!(disk.contents("/store/LOCK").unwrap(), format!("{}\n", std::process::id()).into_bytes());
+            lock.abandon();
+            assert_eq!(disk.contents("/store/LOCK").unwrap(), before);
+            acquire(&disk).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_lock_file_that_cannot_be_opened_may_be_locked() {
+        let disk = disk();
+        disk.fail(Fault { call: Some(Call::Open), after: 0, times: 1, errno: libc::EACCES, short_first: false });
+        assert_eq!(check(&disk).unwrap_err().kind(), ErrorKind::Io);
+    }
+
+    #[test]
+    fn a_locked_file_is_told_from_one_that_is_not() {
+        let (disk, path) = (disk(), Path::new("/store/wal.log"));
+        let (owner, other) = (disk.open(path, Access::Create).unwrap(), disk.open(path, Access::Write).unwrap());
+        check_file_unlocked(&*other, path).unwrap();
+        assert!(owner.try_lock().unwrap(), "looking has not locked it");
+        assert_eq!(check_file_unlocked(&*other, path).unwrap_err().kind(), ErrorKind::Locked);
+    }
+}

@@ -684,6 +684,34 @@ fn quarantine_checkpoint(vfs: &dyn Vfs, dir: &Path) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Store;
+    use crate::vfs::sim::SimDisk;
+
+    #[test]
+    fn what_has_expired_is_gone_and_counted_and_hides_what_it_replaced() {
+        for checkpointed in [false, true] {
+            let disk = SimDisk::new(1);
+            let open = || Store::open_on(Arc::new(disk.clone()), "/store", &Options::default()).unwrap();
+            let store = open();
+            store.set(b"first", b"old").unwrap();
+            store.set_ttl(b"first", b"new", 10).unwrap();
+            store.set_ttl(b"second", b"value", 11).unwrap();
+            if checkpointed {
+                store.checkpoint().unwrap();
+            }
+            store.close().unwrap();
+            for (ms, expired) in [(9, 0), (1, 1), (1, 2)] {
+                disk.pass(ms);
+                let store = open();
+                let report = store.recovery_report();
+                assert_eq!((report.keys_expired, store.stats().keys), (expired, 2 - expired));
+                assert_eq!(report.records_replayed, if checkpointed { 0 } else { 3 });
+                let first = store.get(b"first").unwrap();
+                assert_eq!(first.as_deref(), (expired == 0).then_some(&b"new"[..]));
+                store.close().unwrap();
+            }
+        }
+    }
 
     /// The forecasts for a log of `records` records of 100 bytes, when `keys(n)` are in the first n.
     fn forecasts(records: u64, keys: impl Fn(u64) -> u64) -> Vec<u64> {

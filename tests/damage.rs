@@ -282,6 +282,22 @@ fn a_bad_first_record_of_a_log_that_begins_late() {
 }
 
 #[test]
+fn a_record_of_a_newer_version_is_refused_and_left_alone() {
+    let sample = Sample::new();
+    for (at, record) in sample.records() {
+        let mut newer = sample.log.clone();
+        let bytes = &mut newer[at..at + record.encoded_len()];
+        bytes[24] = bytes[24] & 0x80 | 0x7f;
+        let checksum = crc32fast::hash(&bytes[4..]);
+        bytes[..4].copy_from_slice(&checksum.to_be_bytes());
+        for mode in [RecoveryMode::Prefix, RecoveryMode::Strict] {
+            let context = format!("record at {at}");
+            assert_eq!(sample.open_with(LOG, &newer, mode, &context).err(), Some(ErrorKind::Version), "{context}");
+        }
+    }
+}
+
+#[test]
 fn numbers_that_no_record_has() {
     for lsn in [0, 1 << 48, u64::MAX] {
         let record =
@@ -381,7 +397,11 @@ fn a_damaged_checkpoint_gives_way_to_a_log_that_begins_with_1() {
     let error = Store::open_on(Arc::new(disk.clone()), DIR, &strict).err().expect("strict refuses");
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     let store = support::open(&disk).unwrap();
-    assert_eq!((store.recovery_report().checkpoint_lsn, store.recovery_report().last_lsn), (0, 4));
+    let report = store.recovery_report();
+    assert_eq!((report.checkpoint_lsn, report.last_lsn, report.records_replayed), (0, 4, 4));
+    assert_eq!(report.bytes_quarantined as usize, damaged.len());
+    // The first three are proven by the records behind them.
+    assert_eq!(report.bytes_rewritten as usize, log.len() / 4);
     assert_eq!(contents(&store), sample.states[0].1);
     store.close().unwrap();
     assert_eq!(disk.contents(CHECKPOINT), None);
@@ -412,6 +432,17 @@ fn with_two_logs(checkpointed: bool) -> (SimDisk, Vec<(u64, Contents)>) {
     store.checkpoint().unwrap_err();
     assert!(disk.heal());
     (7..10).for_each(|number| set(&mut states, number));
+    store.close().unwrap();
+    (disk, states)
+}
+
+/// The same, and the next checkpoint was complete, only its logs could not be retired.
+fn with_two_logs_and_a_checkpoint_of_both() -> (SimDisk, Vec<(u64, Contents)>) {
+    let (disk, states) = with_two_logs(true);
+    let store = support::open(&disk).unwrap();
+    disk.fail(Fault { call: Some(Call::Rename), after: 1, times: 1, errno: libc::EIO, short_first: false });
+    store.checkpoint().unwrap_err();
+    assert!(disk.heal());
     store.close().unwrap();
     (disk, states)
 }
@@ -483,6 +514,7 @@ fn many_records_lost_between_two_logs() {
     let store = support::open(&disk).unwrap();
     let report = store.recovery_report();
     assert_eq!((report.verdict, report.last_lsn, report.records_behind), (Verdict::Damaged, 1, 7));
+    assert!(report.reason.as_ref().unwrap().starts_with("/store/wal.log: record 2 at offset 38:"), "{report:?}");
 }
 
 #[test]
@@ -500,6 +532,8 @@ fn damage_in_the_second_of_two_logs() {
         assert_eq!(contents(&store), states[report.last_lsn as usize].1, "byte {byte}");
         let expected = if byte / 64 < 2 { Verdict::Damaged } else { Verdict::Torn };
         assert_eq!(report.verdict, expected, "byte {byte}");
+        assert_eq!(report.stop_offset as usize, byte / 64 * 64, "byte {byte}");
+        assert!(report.reason.as_ref().unwrap().starts_with("/store/wal.next: record"), "{:?}", report.reason);
         store.checkpoint().unwrap();
         store.close().unwrap();
     }
@@ -519,9 +553,116 @@ fn logs_doubled_swapped_or_missing() {
         let error = support::open(&disk).err().unwrap_or_else(|| panic!("{context} was not noticed"));
         assert_eq!((error.kind(), disk.all_files()), (ErrorKind::Corrupt, before), "{context}");
     }
+    for also_missing in [None, Some(CHECKPOINT), Some(NEXT)] {
+        let disk = intact.fork();
+        for path in [Some(LOG), also_missing].into_iter().flatten() {
+            kvwal::vfs::Vfs::remove(&disk, path.as_ref()).unwrap();
+        }
+        let before = disk.all_files();
+        let error = support::open(&disk).err().unwrap_or_else(|| panic!("the log and {also_missing:?} are missing"));
+        assert_eq!((error.kind(), disk.all_files()), (ErrorKind::Corrupt, before), "log and {also_missing:?} missing");
+    }
+}
+
+#[test]
+fn a_damaged_log_that_the_checkpoint_covers_is_left_as_it_is_until_it_is_retired() {
+    let (disk, states) = with_two_logs_and_a_checkpoint_of_both();
+    let (log, next) = (disk.contents(LOG).unwrap(), disk.contents(NEXT).unwrap());
+    for byte in 0..log.len() {
+        let disk = disk.fork();
+        let mut damaged = log.clone();
+        damaged[byte] ^= 4;
+        disk.overwrite(LOG, &damaged);
+        let store = support::open(&disk).unwrap_or_else(|error| panic!("byte {byte}: {error}"));
+        assert_eq!((store.recovery_report().verdict, contents(&store)), (Verdict::Clean, states[9].1.clone()));
+        store.close().unwrap();
+        assert_eq!((disk.contents(LOG), disk.contents(NEXT)), (Some(damaged), Some(next.clone())), "byte {byte}");
+        let store = support::open(&disk).unwrap();
+        store.checkpoint().unwrap();
+        store.close().unwrap();
+        assert_eq!(disk.contents(NEXT), None, "byte {byte}");
+        assert_eq!(contents(&support::open(&disk).unwrap()), states[9].1, "byte {byte}");
+    }
+}
+
+#[test]
+fn a_second_log_behind_a_gap_or_behind_garbage_is_not_gone_on_from() {
+    let (intact, states) = with_two_logs(true);
+    let next = intact.contents(NEXT).unwrap();
+    // The checkpoint ends at 3, the log is empty, and what follows begins with 7.
     let disk = intact.fork();
-    kvwal::vfs::Vfs::remove(&disk, LOG.as_ref()).unwrap();
-    assert_eq!(support::open(&disk).err().map(|error| error.kind()), Some(ErrorKind::Corrupt), "log missing");
+    disk.overwrite(LOG, b"");
+    let before = disk.all_files();
+    assert_eq!(support::open(&disk).err().map(|error| error.kind()), Some(ErrorKind::Corrupt));
+    assert_eq!(disk.all_files(), before);
+    // The log ends with 6 and something that is no record, so what follows is behind that.
+    let disk = intact.fork();
+    disk.overwrite(LOG, &[&intact.contents(LOG).unwrap()[..], b"garbage"].concat());
+    let store = support::open(&disk).unwrap();
+    let report = store.recovery_report();
+    assert_eq!((report.verdict, report.last_lsn, report.records_behind), (Verdict::Damaged, 6, 2));
+    assert_eq!(report.bytes_quarantined as usize, 7 + next.len());
+    assert_eq!(contents(&store), states[6].1);
+    assert_eq!(quarantined_names(&disk), ["wal.log-lsn-7-offset-192", "wal.next-lsn-7-offset-0"]);
+}
+
+fn quarantined_names(disk: &SimDisk) -> Vec<String> {
+    let files = disk.all_files();
+    let names = files.iter().filter_map(|(path, _)| path.strip_prefix("/store/quarantine").ok());
+    names.map(|name| name.display().to_string()).collect()
+}
+
+#[test]
+fn a_log_that_ends_before_the_checkpoint_does() {
+    let (disk, states) = with_two_logs_and_a_checkpoint_of_both();
+    // The checkpoint reaches 9, the log 6, and what was between them is gone.
+    disk.overwrite(NEXT, b"");
+    assert_eq!(support::open(&disk).err().map(|error| error.kind()), Some(ErrorKind::Corrupt));
+    // If it also ends in what is no record, more may have been there. The checkpoint has all of it.
+    let mut log = disk.contents(LOG).unwrap();
+    log[64 + 40] ^= 1;
+    disk.overwrite(LOG, &log);
+    let store = support::open(&disk).unwrap();
+    let report = store.recovery_report();
+    assert_eq!((report.verdict, report.last_lsn, report.bytes_quarantined), (Verdict::Damaged, 9, 3 * 64));
+    assert_eq!(contents(&store), states[9].1);
+    assert_eq!(quarantined_names(&disk), ["wal.log-lsn-4-offset-0"]);
+    store.set(b"more", b"").unwrap();
+    store.close().unwrap();
+    assert_eq!(support::open(&disk).unwrap().stats().last_lsn, 10);
+}
+
+#[test]
+fn the_first_of_two_logs_may_be_empty() {
+    let disk = SimDisk::new(4);
+    let store = support::open(&disk).unwrap();
+    let fail_checkpoint_at_rename = |after| {
+        disk.fail(Fault { call: Some(Call::Rename), after, times: 1, errno: libc::EIO, short_first: false });
+        store.checkpoint().unwrap_err();
+        assert!(disk.heal());
+    };
+    let reopened = || {
+        let store = support::open(&disk.fork()).unwrap();
+        let report = store.recovery_report();
+        (report.verdict, report.last_lsn, report.checkpoint_lsn)
+    };
+    fail_checkpoint_at_rename(0);
+    store.set(b"key", b"value").unwrap();
+    assert_eq!(disk.contents(LOG).unwrap(), b"");
+    assert_eq!(reopened(), (Verdict::Clean, 1, 0));
+    // Now the checkpoint is complete, and the logs are as they were.
+    fail_checkpoint_at_rename(1);
+    assert_eq!(reopened(), (Verdict::Clean, 1, 1));
+}
+
+#[test]
+fn a_store_that_is_there_needs_not_be_created() {
+    let disk = SimDisk::new(1);
+    let existing = Options { create: false, ..options() };
+    let open = || Store::open_on(Arc::new(disk.clone()), DIR, &existing);
+    assert_eq!(open().err().map(|error| error.kind()), Some(ErrorKind::Io));
+    support::open(&disk).unwrap().close().unwrap();
+    open().expect("it is there").close().unwrap();
 }
 
 #[test]

@@ -107,6 +107,24 @@ fn no_room_for_the_zeros_ahead_is_room_enough_for_the_record() {
 }
 
 #[test]
+fn only_for_want_of_room_for_zeros_is_a_write_tried_again() {
+    for (len, errno, kind) in [
+        (900, libc::EIO, ErrorKind::Io),
+        // So long that it carries no zeros.
+        (5000, libc::EIO, ErrorKind::Io),
+        (5000, libc::ENOSPC, ErrorKind::NoSpace),
+    ] {
+        let (disk, mut model, store) = opened(11);
+        fail_next(&disk, Call::Write, 1, errno);
+        assert_eq!(model.change(&store, 10, &Step::Set(1, len)).unwrap_err().kind(), kind, "{len} bytes, {errno}");
+        model.forget_failed();
+        model.change(&store, 11, &Step::Set(2, 10)).unwrap();
+        store.close().unwrap();
+        model.check_and_go_on(&disk, "after a write that failed once");
+    }
+}
+
+#[test]
 fn a_write_that_cannot_be_rolled_back_is_final() {
     let (disk, mut model, store) = opened(4);
     disk.fail(Fault { call: None, after: 0, times: 4, errno: libc::EIO, short_first: false });

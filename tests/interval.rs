@@ -4,7 +4,9 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use kvwal::format;
 use kvwal::vfs::sim::{Call, Direct, Fault, SimDisk};
 use kvwal::{ErrorKind, Options, Size, Store, SyncMode};
 use support::{DIR, contents};
@@ -139,11 +141,43 @@ fn long_groups_go_past_the_buffer() {
         let len = if number % 3 == 0 { 3 << 20 } else { 70_000 };
         store.set(&number.to_be_bytes(), &vec![number as u8; len]).unwrap();
     }
+    // The buffer has 2 MiB, and up to a page of them is what is in the file already. A record is 37 bytes longer than these.
+    for (number, len) in (20u32..).zip([(2 << 20) - 4096, (2 << 20) - 4095, 2 << 20, (2 << 20) + 1]) {
+        store.set(&number.to_be_bytes(), &vec![number as u8; len - 37]).unwrap();
+    }
     let before = contents(&store);
     store.sync().unwrap();
     disk.crash(1);
     drop(store);
     assert_eq!(contents(&open(&disk, 1000).unwrap()), before);
+}
+
+#[test]
+fn a_short_write_past_the_page_cache_is_finished_through_it() {
+    // It may end anywhere, also in the zeros that fill up the last block.
+    for seed in 0..200 {
+        let disk = SimDisk::new(seed);
+        let store = open(&disk, 60_000).unwrap();
+        store.set(b"key", &[7; 140_000]).unwrap();
+        disk.fail(Fault { call: Some(Call::Write), after: 0, times: 1, errno: 0, short_first: false });
+        store.sync().unwrap();
+        store.close().unwrap();
+        assert_eq!(disk.contents(format!("{DIR}/wal.log")).unwrap().len(), 140_036, "seed {seed}");
+        assert_eq!(open(&disk, 1000).unwrap().get(b"key").unwrap().unwrap(), [7; 140_000], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_disk_that_fails_past_the_page_cache_is_not_taken_for_one_that_cannot_do_that() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, 60_000).unwrap();
+    store.set(b"key", &[7; 140_000]).unwrap();
+    disk.fail(Fault { call: Some(Call::Write), after: 0, times: 1, errno: libc::EIO, short_first: false });
+    assert_eq!(store.sync().unwrap_err().kind(), ErrorKind::Io);
+    store.sync().unwrap();
+    disk.crash(1);
+    drop(store);
+    assert_eq!(open(&disk, 1000).unwrap().get(b"key").unwrap().unwrap(), [7; 140_000]);
 }
 
 #[test]
@@ -171,9 +205,53 @@ fn many_writers_leave_each_its_own_order() {
 }
 
 #[test]
+fn a_single_write_reaches_the_system_and_the_disk_by_itself() {
+    let reaches = |interval_ms: u64, end: fn(&SimDisk)| {
+        let disk = SimDisk::new(4);
+        let store = open(&disk, interval_ms).unwrap();
+        store.set(b"key", b"value").unwrap();
+        let began = Instant::now();
+        let is_there = || {
+            let disk = disk.fork();
+            end(&disk);
+            open(&disk, 1000).unwrap().stats().keys == 1
+        };
+        while !is_there() {
+            assert!(began.elapsed() < Duration::from_secs(10), "it stays in memory, at {interval_ms} ms");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    reaches(60_000, SimDisk::kill);
+    reaches(1, |disk| disk.crash(1));
+}
+
+#[test]
+fn a_sync_is_noted_in_the_records_behind_it_and_not_repeated() {
+    for sync in [SyncMode::Interval, SyncMode::None] {
+        let disk = SimDisk::new(4);
+        let options = Options { sync, ..options(60_000) };
+        let store = Store::open_on(Arc::new(disk.clone()), DIR, &options).unwrap();
+        for number in 0..5u8 {
+            store.set(&[number], b"value").unwrap();
+            if number == 2 {
+                store.sync().unwrap();
+                let after_one = store.stats();
+                assert_eq!((after_one.last_lsn, after_one.durable_lsn), (3, 3), "{sync:?}");
+                store.sync().unwrap();
+                assert_eq!(store.stats().syncs, after_one.syncs, "{sync:?}");
+            }
+        }
+        store.close().unwrap();
+        let log = disk.contents(format!("{DIR}/wal.log")).unwrap();
+        let durable: Vec<_> = log.chunks(39).map(|record| format::decode(record).unwrap().durable_lsn).collect();
+        assert_eq!(durable, [0, 0, 0, 3, 3], "{sync:?}");
+    }
+}
+
+#[test]
 fn closing_ends_the_thread_whatever_it_is_doing() {
     // It sleeps a millisecond before it hands over, and less than one before it syncs: so closing falls into each step.
-    let sleep = |micros| std::thread::sleep(std::time::Duration::from_micros(micros));
+    let sleep = |micros| std::thread::sleep(Duration::from_micros(micros));
     for round in 0..400 {
         let store = open(&SimDisk::new(round), 1).unwrap();
         store.set(b"key", b"value").unwrap();

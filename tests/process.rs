@@ -65,3 +65,14 @@ fn a_store_and_a_log_alone_exclude_each_other() {
     alone.close().unwrap();
     Store::open(dir.path(), &Options::default()).unwrap();
 }
+
+#[test]
+fn a_log_in_the_working_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    // All other tests use absolute paths.
+    std::env::set_current_dir(dir.path()).unwrap();
+    fs::write("a.log", "ends in what is no record").unwrap();
+    kvwal::wal::Log::open("a.log".as_ref()).unwrap().close().unwrap();
+    assert_eq!(fs::read("a.log").unwrap(), b"");
+    assert!(dir.path().join("quarantine/a.log-lsn-1-offset-0").exists());
+}

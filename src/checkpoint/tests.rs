@@ -7,7 +7,7 @@ use super::reader::{Entry, Verify, Visitor, read, read_in_pieces};
 use super::writer;
 use crate::error::{ErrorKind, Result};
 use crate::format::{Lsn, Op};
-use crate::sys::block::Block;
+use crate::sys::block::{Block, MAX_LSN};
 use crate::sys::sync::Mutex;
 use crate::table::Table;
 use crate::vfs::sim::{Call, Direct, Fault, SimDisk};
@@ -42,7 +42,7 @@ fn stream(disk: &SimDisk) -> Stream {
     Stream::new(disk, Path::new(FILE), disk.open(Path::new(FILE), Access::Create).unwrap())
 }
 
-/// Four megabytes: short values, values just below and above the limit, and some that take several blocks.
+/// Six megabytes: short values, values just below and above the limit, and some that take several blocks.
 fn sample() -> Entries {
     let mut entries = Entries::new();
     entries.insert(vec![], (vec![], 0));
@@ -51,7 +51,9 @@ fn sample() -> Entries {
         let expires_at = if number.is_multiple_of(5) { NOW + 1 } else { 0 };
         entries.insert(number.to_be_bytes().to_vec(), (vec![number as u8; len], expires_at));
     }
-    for (number, len) in [65_535, 65_536, 1 << 20, (1 << 20) + 1, 2_500_000].into_iter().enumerate() {
+    // The head of one takes 9 bytes of its first block, of which the longest payload is 1 MiB.
+    let lens = [65_535, 65_536, (1 << 20) - 9, (1 << 20) - 8, 1 << 20, (1 << 20) + 1, 2_500_000];
+    for (number, len) in lens.into_iter().enumerate() {
         entries.insert(vec![number as u8; 2], (vec![7; len], 0));
     }
     entries
@@ -70,7 +72,7 @@ fn table(entries: &Entries) -> (Table, Lsn) {
 
 fn write(disk: &SimDisk, entries: &Entries, is_helped: bool) -> Result<Header> {
     let (table, lsn) = table(entries);
-    writer::write(&mut stream(disk), Path::new(FILE), table.snapshot(lsn), 0, NOW, is_helped)
+    writer::write(&mut stream(disk), Path::new(FILE), table.snapshot(lsn), 42, NOW, is_helped)
 }
 
 #[test]
@@ -80,6 +82,7 @@ fn the_file_is_the_same_whatever_the_disk_can_do() {
     let header = write(&disk, &entries, false).unwrap();
     let expected = disk.contents(FILE).unwrap();
     assert_eq!((header.keys, header.file_len), (entries.len() as u64, expected.len() as u64));
+    assert_eq!((header.lsn, header.wal_offset, header.created_at), (header.keys, 42, NOW));
     for direct in [Direct::Works, Direct::NotOffered, Direct::Refused, Direct::RefusedAfter(1), Direct::RefusedAfter(4)]
     {
         for is_helped in [false, true] {
@@ -304,4 +307,55 @@ fn a_key_that_is_there_twice_is_corrupt_also_if_it_has_expired() {
     let store = open_with(&entries).unwrap();
     assert_eq!((store.stats().keys, store.recovery_report().keys_expired), (1, 1000));
     assert_eq!(store.get(b"key").unwrap().as_deref(), Some(&b"value"[..]));
+}
+
+#[test]
+fn a_newer_version_is_not_damage() {
+    let good = Header { lsn: 7, keys: 2, ..Header::default() }.encode();
+    assert_eq!(Header::decode(&good).unwrap(), Header { lsn: 7, keys: 2, ..Header::default() });
+    // Version and flags, the last byte of each.
+    for at in [11, 15] {
+        let mut newer = good;
+        newer[at] += 1;
+        assert_eq!(Header::decode(&newer).unwrap_err().kind(), ErrorKind::Corrupt, "the checksum is wrong");
+        let checksum = crc32fast::hash(&newer[..60]);
+        newer[60..].copy_from_slice(&checksum.to_be_bytes());
+        assert_eq!(Header::decode(&newer).unwrap_err().kind(), ErrorKind::Version, "byte {at}");
+    }
+}
+
+#[test]
+fn an_entry_with_unknown_flags_or_too_long_a_value_is_corrupt() {
+    let decode = |flags: u8, value_len: u32| {
+        let head = [&[flags, 0, 3][..], &value_len.to_be_bytes(), &[0; 8], b"key"].concat();
+        EntryHead::decode(&head).map(|(head, _)| head.value_len).map_err(|error| error.kind())
+    };
+    assert_eq!((decode(0, 5), decode(1, 5)), (Ok(5), Ok(5)));
+    assert_eq!((decode(2, 5), decode(0x81, 5)), (Err(ErrorKind::Corrupt), Err(ErrorKind::Corrupt)));
+    assert_eq!((decode(0, 1 << 30), decode(0, (1 << 30) + 1)), (Ok(1 << 30), Err(ErrorKind::Corrupt)));
+}
+
+#[test]
+fn numbers_end_with_the_last_that_a_block_can_hold() {
+    let disk = SimDisk::new(1);
+    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+    let open = || Store::open_on(Arc::clone(&vfs), "/store", &Options::default());
+    let store = open().unwrap();
+    store.checkpoint().unwrap();
+    store.close().unwrap();
+    let open_at = |lsn: Lsn| {
+        let header = Header { lsn, keys: 1, ..Header::default() };
+        disk.overwrite("/store/checkpoint.dat", &file(&[(BlockKind::Entries, entry(b"key", b"value", 0))], header));
+        open()
+    };
+    let error = open_at(MAX_LSN + 1).err().expect("no record has that number");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    open_at(MAX_LSN).unwrap().close().unwrap();
+    let store = open_at(MAX_LSN - 1).unwrap();
+    store.set(b"last", b"").unwrap();
+    assert_eq!(store.set(b"one more", b"").unwrap_err().kind(), ErrorKind::NoSpace);
+    store.close().unwrap();
+    let store = open().unwrap();
+    assert_eq!((store.stats().last_lsn, store.stats().keys), (MAX_LSN, 2));
+    assert_eq!(store.set(b"one more", b"").unwrap_err().kind(), ErrorKind::NoSpace);
 }

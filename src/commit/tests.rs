@@ -25,7 +25,8 @@ struct Recorder {
     groups: StdMutex<Vec<Vec<(usize, usize, usize)>>>,
     slow: bool,
     fail: AtomicBool,
-    panic: AtomicBool,
+    /// How many groups to commit before a panic.
+    panic_after: Option<usize>,
     committing: AtomicU64,
 }
 
@@ -35,7 +36,9 @@ impl Committer<Write> for Recorder {
         if self.slow {
             thread::sleep(Duration::from_millis(1));
         }
-        if self.panic.load(Ordering::SeqCst) {
+        let is_bad = self.panic_after == Some(self.groups.lock().unwrap().len());
+        if is_bad {
+            self.committing.fetch_sub(1, Ordering::SeqCst);
             panic!("on purpose");
         }
         let noted = group.iter().map(|write| (write.writer, write.number, write.bytes)).collect();
@@ -119,24 +122,31 @@ fn a_failure_reaches_everybody_in_the_group_and_nobody_after() {
 
 #[test]
 fn a_leader_that_panics_wakes_everybody_with_an_error() {
-    let (queue, recorder) = (CommitQueue::new(), Recorder { slow: true, ..Recorder::default() });
-    recorder.panic.store(true, Ordering::SeqCst);
-    let failed = AtomicU64::new(0);
-    thread::scope(|scope| {
-        for writer in 0..8 {
-            let (queue, recorder, failed) = (&queue, &recorder, &failed);
-            scope.spawn(move || {
-                let submitted = std::panic::AssertUnwindSafe(|| queue.submit(write(writer, 0, 10), recorder));
-                match std::panic::catch_unwind(submitted) {
-                    // The leader itself.
-                    Err(_) => {}
-                    Ok(result) => assert_eq!(result.unwrap_err().kind(), ErrorKind::Failed),
-                }
-                failed.fetch_add(1, Ordering::SeqCst);
-            });
-        }
-    });
-    assert_eq!(failed.into_inner(), 8, "nobody waits for ever");
-    recorder.panic.store(false, Ordering::SeqCst);
-    assert_eq!(queue.submit(write(0, 1, 10), &recorder).unwrap_err().kind(), ErrorKind::Failed, "nor afterwards");
+    // The first group is that of whoever came first, the later ones have gathered meanwhile.
+    for committed in 0..3 {
+        let recorder = Recorder { slow: true, panic_after: Some(committed), ..Recorder::default() };
+        let queue = CommitQueue::new();
+        let (panicked, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+        thread::scope(|scope| {
+            for writer in 0..8 {
+                let (queue, recorder, panicked, failed) = (&queue, &recorder, &panicked, &failed);
+                scope.spawn(move || {
+                    loop {
+                        let submitted = std::panic::AssertUnwindSafe(|| queue.submit(write(writer, 0, 10), recorder));
+                        match std::panic::catch_unwind(submitted) {
+                            Ok(Ok(_)) => continue,
+                            Ok(Err(error)) => assert_eq!(error.kind(), ErrorKind::Failed),
+                            // The leader itself.
+                            Err(_) => drop(panicked.fetch_add(1, Ordering::SeqCst)),
+                        }
+                        failed.fetch_add(1, Ordering::SeqCst);
+                        break;
+                    }
+                });
+            }
+        });
+        assert_eq!((panicked.into_inner(), failed.into_inner()), (1, 8), "nobody waits for ever, or leads after that");
+        assert_eq!(recorder.groups.lock().unwrap().len(), committed, "nothing is committed after that");
+        assert_eq!(queue.submit(write(0, 1, 10), &recorder).unwrap_err().kind(), ErrorKind::Failed, "nor later");
+    }
 }

@@ -151,3 +151,108 @@ impl<'f> Search<'f> {
         Ok(got == len && format::decode(&record).is_ok())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{Op, Record};
+    use crate::vfs::sim::SimDisk;
+    use crate::vfs::{Access, Vfs};
+
+    const PATH: &str = "/wal.log";
+
+    fn record(lsn: Lsn, value: &[u8]) -> Vec<u8> {
+        let record = Record { lsn, durable_lsn: lsn - 1, op: Op::Put, more: false, expires_at: 0, key: b"", value };
+        let mut bytes = Vec::new();
+        format::encode(&record, &mut bytes).unwrap();
+        bytes
+    }
+
+    /// A record whose checksum is wrong and whose lengths agree.
+    fn bad(value: &[u8]) -> Vec<u8> {
+        let mut bytes = record(10, value);
+        bytes[0] ^= 1;
+        bytes
+    }
+
+    fn file(bytes: &[u8]) -> std::sync::Arc<dyn File> {
+        let disk = SimDisk::new(1);
+        let file = disk.open(Path::new(PATH), Access::Create).unwrap();
+        disk.overwrite(PATH, bytes);
+        file
+    }
+
+    /// Searches behind the bad record 10, which begins at `at`; the LSNs of `expected` are what is to be found.
+    fn check(parts: &[&[u8]], at: usize, expected: &[Lsn], end: usize) {
+        let bad = Bad { path: PATH.into(), lsn: 10, offset: at as u64, reason: String::new() };
+        let durable_lsn = expected.iter().max().map_or(0, |lsn| lsn - 1);
+        let expected = Behind { records: expected.len() as u64, durable_lsn, end: end as u64 };
+        assert_eq!(search(&*file(&parts.concat()), Path::new(PATH), &bad).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_value_that_looks_like_a_record_is_none() {
+        let inner = record(12, b"inside");
+        // In a bad record whose lengths agree, and in a valid one.
+        let (outer, valid) = (bad(&inner), record(11, &inner));
+        check(&[&outer, &valid], 0, &[11], outer.len() + valid.len());
+        check(&[&outer, &outer, &valid], 0, &[11], 2 * outer.len() + valid.len());
+        check(&[&[0xff; 50], &valid], 0, &[11], 50 + valid.len());
+        check(&[&outer], 0, &[], outer.len());
+        // Nothing says where the first one ends, so all of it is searched.
+        check(&[&[0xff; 50], &outer[33..], &valid], 0, &[12, 11], 50 + outer.len() - 33 + valid.len());
+    }
+
+    #[test]
+    fn what_only_looks_like_a_record_hides_none() {
+        // Its lengths agree, and it is so long that the next one would be in it; but nothing begins where it does.
+        let next = record(11, b"value");
+        let longer = bad(&[&next[..], &[0; 40]].concat());
+        let hiding = &longer[..33];
+        check(&[&[0xff; 50], hiding, &next, &[0xff; 40]], 0, &[11], 50 + 33 + next.len());
+    }
+
+    #[test]
+    fn every_place_and_the_shortest_record_are_found() {
+        let shortest = record(11, b"");
+        for garbage in [0, 1, 32, 33, 34, WINDOW - 33, WINDOW - 32, WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW - 40] {
+            check(&[&[0xff; 7], &vec![0xff; garbage], &shortest], 7, &[11], 7 + garbage + 33);
+            check(&[&vec![0xff; garbage + 7], &shortest, &[0xff; 20]], 7, &[11], 7 + garbage + 33);
+        }
+    }
+
+    #[test]
+    fn numbers_must_fit_the_distance() {
+        for distance in [1, 33, 34, 33 * 5000] {
+            let most = 10 + distance / 33 + MISSING;
+            assert!(fits(10, 10, distance) && fits(most, 10, distance));
+            assert!(!fits(9, 10, distance) && !fits(most + 1, 10, distance));
+        }
+        assert!(fits(11, 10, 0) && fits(u64::MAX, 10, 0) && !fits(10, 10, 0));
+        // Far behind the beginning of the file, and not far behind the bad record.
+        let far = vec![0xff; 33 * 5000];
+        check(&[&far, &[0xff; 40], &record(1011, b"")], far.len(), &[1011], far.len() + 40 + 33);
+        check(&[&far, &[0xff; 40], &record(1012, b"")], far.len(), &[], 0);
+        // The one behind a valid one is always plausible, and only that.
+        let parts = [&[0xff; 40][..], &record(1011, b""), &record(1012, b"")].concat();
+        check(&[&far, &parts], far.len(), &[1011, 1012], far.len() + parts.len());
+    }
+
+    #[test]
+    fn a_page_of_zeros_at_the_end_is_not_data() {
+        let path = Path::new(PATH);
+        let end = |data: &[u8], zeros: usize, from: u64, behind: u64| {
+            let behind = Behind { end: behind, ..Behind::default() };
+            data_end(&*file(&[data, &vec![0; zeros]].concat()), path, from, &behind).unwrap()
+        };
+        assert_eq!(end(&[1; 100], 0, 10, 0), 100);
+        assert_eq!(end(&[1; 100], 4095, 10, 0), 4195);
+        assert_eq!(end(&[1; 100], 4096, 10, 0), 100);
+        assert_eq!(end(&[1; 100], 10_000, 10, 0), 100);
+        // Zeros that belong to a record are data.
+        assert_eq!(end(&[1; 100], 10_000, 10, 5000), 5000);
+        // Nothing but zeros.
+        assert_eq!(end(&[1; 100], 50, 100, 0), 100);
+        assert_eq!(end(&[1; 100], 10_000, 100, 0), 100);
+    }
+}

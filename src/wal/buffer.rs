@@ -115,11 +115,6 @@ impl Buffer {
         }
     }
 
-    /// Whether there is nothing to be handed over.
-    pub fn is_empty(&self) -> bool {
-        self.stuck.is_none() && self.filling.is_empty()
-    }
-
     /// Takes what is to be handed over next; to be given back.
     pub fn take(&mut self) -> Option<Chunk> {
         if let Some(stuck) = self.stuck.take() {
@@ -210,5 +205,53 @@ impl Chunk {
     fn write_direct(&mut self, direct: &dyn File, blocks: usize) -> io::Result<()> {
         self.bytes[self.to..blocks].fill(0);
         vfs::write_all_at(direct, &mut [IoSlice::new(&self.bytes[..blocks])], self.base)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::sim::SimDisk;
+    use crate::vfs::{Access, Vfs};
+
+    fn buffer(file_len: usize, end: u64) -> Result<Buffer> {
+        let (disk, path) = (SimDisk::new(1), Path::new("/wal.log"));
+        let file = disk.open(path, Access::Create).unwrap();
+        disk.overwrite(path, &vec![1; file_len]);
+        Buffer::new(&*file, path, &Position { end, last_lsn: 1, durable_lsn: 1 })
+    }
+
+    #[test]
+    fn the_thread_is_called_for_the_first_record_and_when_half_is_full() {
+        let mut buffer = buffer(0, 0).unwrap();
+        let half = vec![0; CALL_AT - 10];
+        for _ in 0..2 {
+            assert_eq!(buffer.push(&[1; 5], 1), Level::Call);
+            assert_eq!(buffer.push(&half, 2), Level::Enough);
+            assert_eq!(buffer.push(&[1; 5], 3), Level::Call);
+            assert_eq!(buffer.push(&[1; 5], 4), Level::Enough);
+            let chunk = buffer.take().unwrap();
+            buffer.give_back(chunk, true);
+            // What is in front now, of the last block, is in the file.
+            assert!(buffer.take().is_none());
+            buffer.filling.begin(0);
+        }
+    }
+
+    #[test]
+    fn a_group_is_taken_as_long_as_it_fits() {
+        let mut buffer = buffer(5000, 5000).unwrap();
+        assert!(buffer.takes(CAPACITY - (5000 - 4096)) && !buffer.takes(CAPACITY - (5000 - 4096) + 1));
+        buffer.push(&[1; 100], 1);
+        assert!(buffer.takes(CAPACITY - (5100 - 4096)) && !buffer.takes(CAPACITY - (5100 - 4096) + 1));
+        let chunk = buffer.take().unwrap();
+        buffer.give_back(chunk, false);
+        assert!(!buffer.takes(1), "something is stuck");
+    }
+
+    #[test]
+    fn a_file_that_became_shorter_is_an_error() {
+        assert!(buffer(5000, 5000).is_ok() && buffer(4096, 4096).is_ok());
+        assert_eq!(buffer(4999, 5000).err().map(|error| error.kind()), Some(crate::error::ErrorKind::Corrupt));
     }
 }

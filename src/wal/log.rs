@@ -135,3 +135,185 @@ pub fn replay_on(
     report.elapsed = started.elapsed();
     Ok(report)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Op;
+    use crate::vfs::sim::{Call, Fault, SimDisk};
+
+    const PATH: &str = "/dir/a.log";
+
+    fn disk() -> SimDisk {
+        let disk = SimDisk::new(1);
+        disk.create_dir(Path::new("/dir")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        disk
+    }
+
+    fn open(disk: &SimDisk) -> Result<Log> {
+        Log::open_on(disk, Path::new(PATH))
+    }
+
+    /// The record `lsn` as the tests write it: a sector each.
+    fn record(lsn: Lsn) -> Record<'static> {
+        static VALUES: [[u8; 478]; 32] = {
+            let (mut values, mut at) = ([[0; 478]; 32], 0);
+            while at < values.len() {
+                values[at] = [at as u8; 478];
+                at += 1;
+            }
+            values
+        };
+        let value = &VALUES[lsn as usize];
+        Record { lsn, durable_lsn: 0, op: Op::Put, more: false, expires_at: 0, key: b"k", value }
+    }
+
+    fn append(log: &mut Log, lsns: impl IntoIterator<Item = Lsn>) -> Result<()> {
+        lsns.into_iter().try_for_each(|lsn| {
+            assert_eq!(log.append(&record(lsn))?, (lsn, lsn - 1));
+            Ok(())
+        })
+    }
+
+    /// What a log holds, and that it is what was appended.
+    fn replay_all(disk: &SimDisk, after_lsn: Lsn) -> Result<(Vec<Lsn>, Report)> {
+        let mut lsns = Vec::new();
+        let report = replay_on(disk, Path::new(PATH), after_lsn, |found| {
+            assert_eq!(*found, Record { durable_lsn: found.durable_lsn, ..record(found.lsn) });
+            lsns.push(found.lsn);
+            true
+        })?;
+        Ok((lsns, report))
+    }
+
+    fn log_bytes(lsns: std::ops::RangeInclusive<Lsn>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for lsn in lsns {
+            format::encode(&Record { durable_lsn: lsn - 1, ..record(lsn) }, &mut bytes).unwrap();
+        }
+        bytes
+    }
+
+    #[test]
+    fn what_was_appended_survives_a_power_cut_or_a_kill_at_every_call() {
+        for call in 0.. {
+            let start = disk();
+            start.power_off_at(call);
+            let mut acknowledged = 0;
+            let ended = (|| {
+                for lsns in [1..4, 4..6] {
+                    let mut log = open(&start)?;
+                    for lsn in lsns {
+                        append(&mut log, [lsn])?;
+                        acknowledged = lsn;
+                    }
+                    log.close()?;
+                }
+                Ok::<_, Error>(())
+            })();
+            for seed in 0..8 {
+                let disk = start.fork();
+                if seed == 0 {
+                    disk.kill()
+                } else {
+                    disk.crash(seed)
+                }
+                let context = format!("call {call}, seed {seed}");
+                let mut log = open(&disk).unwrap();
+                let last = log.writer.position().last_lsn;
+                assert!((acknowledged..=acknowledged + 1).contains(&last), "{context}: {last} of {acknowledged}");
+                append(&mut log, [last + 1]).unwrap();
+                // Now it must also survive what nobody has closed.
+                disk.crash(seed + 1);
+                let (lsns, report) = replay_all(&disk, 0).unwrap();
+                assert_eq!((lsns, report.verdict), ((1..=last + 1).collect(), Verdict::Clean), "{context}");
+                let len = disk.contents(PATH).unwrap().len();
+                assert_eq!(len as u64, (last + 1) * 512, "{context}");
+            }
+            if ended.is_ok() {
+                assert!(call > 20, "there were calls: {call}");
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn a_tail_that_only_the_page_cache_holds_is_made_durable_before_anything_is_appended() {
+        for seed in 0..20 {
+            let disk = disk();
+            let mut log = open(&disk).unwrap();
+            append(&mut log, 1..4).unwrap();
+            disk.fail(Fault { call: Some(Call::Sync), after: 0, times: 1, errno: libc::EIO, short_first: false });
+            assert_eq!(append(&mut log, [4]).unwrap_err().kind(), ErrorKind::Failed);
+            assert_eq!(append(&mut log, [4]).unwrap_err().kind(), ErrorKind::Failed);
+            assert_eq!(log.close().unwrap_err().kind(), ErrorKind::Failed);
+            let mut log = open(&disk).unwrap();
+            append(&mut log, [5]).unwrap();
+            disk.crash(seed);
+            assert_eq!(replay_all(&disk, 0).unwrap().0, [1, 2, 3, 4, 5], "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_bad_tail_is_reported_by_replay_and_saved_and_cut_off_by_open() {
+        let disk = disk();
+        open(&disk).unwrap().close().unwrap();
+        let mut damaged = log_bytes(1..=6);
+        damaged[3 * 512 + 100] ^= 1;
+        disk.overwrite(PATH, &damaged);
+        let (lsns, report) = replay_all(&disk, 0).unwrap();
+        assert_eq!((lsns, report.last_lsn, report.stop_offset), (vec![1, 2, 3], 3, 3 * 512));
+        assert_eq!((report.verdict, report.records_behind, report.durable_lsn), (Verdict::Damaged, 2, 5));
+        assert_eq!(report.bytes_quarantined, 3 * 512);
+        assert_eq!(disk.contents(PATH).unwrap(), damaged, "replay changes nothing");
+        // Without anything valid behind it.
+        disk.overwrite(PATH, &damaged[..4 * 512]);
+        let (_, report) = replay_all(&disk, 0).unwrap();
+        assert_eq!((report.verdict, report.records_behind, report.bytes_quarantined), (Verdict::Torn, 0, 512));
+        disk.overwrite(PATH, &damaged);
+
+        let mut log = open(&disk).unwrap();
+        assert_eq!(disk.contents("/dir/quarantine/a.log-lsn-4-offset-1536").unwrap(), damaged[3 * 512..]);
+        append(&mut log, [4]).unwrap();
+        log.close().unwrap();
+        let (lsns, report) = replay_all(&disk, 0).unwrap();
+        assert_eq!((lsns, report.verdict, report.bytes_quarantined), (vec![1, 2, 3, 4], Verdict::Clean, 0));
+    }
+
+    #[test]
+    fn replay_begins_where_it_is_told_to_and_refuses_a_gap() {
+        let disk = disk();
+        open(&disk).unwrap().close().unwrap();
+        disk.overwrite(PATH, &log_bytes(5..=9));
+        // 0 stands for the whole log, wherever it begins.
+        for (after_lsn, expected) in [(0, 5..10), (4, 5..10), (5, 6..10), (8, 9..10), (9, 10..10), (20, 10..10)] {
+            let (lsns, report) = replay_all(&disk, after_lsn).unwrap();
+            assert_eq!(lsns, expected.collect::<Vec<_>>(), "after {after_lsn}");
+            assert_eq!((report.records_replayed as usize, report.checkpoint_lsn), (lsns.len(), after_lsn));
+        }
+        for after_lsn in [1, 3] {
+            assert_eq!(replay_all(&disk, after_lsn).unwrap_err().kind(), ErrorKind::Corrupt, "after {after_lsn}");
+        }
+        let mut visited = 0;
+        let stop_at_second = |_: &Record<'_>| {
+            visited += 1;
+            visited < 2
+        };
+        let report = replay_on(&disk, Path::new(PATH), 5, stop_at_second).unwrap();
+        assert_eq!((visited, report.records_replayed, report.last_lsn), (2, 2, 7));
+    }
+
+    #[test]
+    fn a_log_has_one_owner_and_is_none_of_an_open_store() {
+        let disk = disk();
+        let log = open(&disk).unwrap();
+        assert_eq!(open(&disk).err().map(|error| error.kind()), Some(ErrorKind::Locked));
+        log.close().unwrap();
+        open(&disk).unwrap().close().unwrap();
+        let store = crate::Store::open_on(Arc::new(disk.clone()), "/dir", &crate::Options::default()).unwrap();
+        assert_eq!(open(&disk).err().map(|error| error.kind()), Some(ErrorKind::Locked));
+        store.close().unwrap();
+        open(&disk).unwrap().close().unwrap();
+    }
+}

@@ -214,3 +214,113 @@ pub fn read(file: &dyn File, path: &Path, buf: &mut [u8], offset: u64) -> Result
     vfs::read_full_at(file, buf, offset)
         .map_err(|cause| Error::io(format_args!("read {} at offset {offset}", path.display()), &cause))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Op;
+    use crate::vfs::sim::SimDisk;
+    use crate::vfs::{Access, Vfs};
+
+    const PATH: &str = "/wal.log";
+
+    /// Value lengths and batch bits of records that end in all sorts of places of the chunks in which a log is read.
+    const RECORDS: [(usize, bool); 12] = [
+        (10, false),
+        (CHUNK - 100, false),
+        (0, false),
+        (CHUNK, false),
+        (300_000, true),
+        (CHUNK + CHUNK / 2, true),
+        (700_000, false),
+        (3 * CHUNK, false),
+        (5, true),
+        (5, true),
+        (5, false),
+        (CHUNK - 34, false),
+    ];
+
+    /// The log, and where each record begins.
+    fn log() -> (Vec<u8>, Vec<usize>) {
+        let (mut log, mut starts) = (Vec::new(), Vec::new());
+        for (lsn, (len, more)) in (1..).zip(RECORDS) {
+            starts.push(log.len());
+            let value = vec![lsn as u8; len];
+            let record =
+                Record { lsn, durable_lsn: lsn - 1, op: Op::Put, more, expires_at: 0, key: b"k", value: &value };
+            format::encode(&record, &mut log).unwrap();
+        }
+        (log, starts)
+    }
+
+    /// Reads a log: the first bad record, if there is one, and where the last batch before it ends.
+    fn read_all(log: &[u8]) -> (Option<Bad>, u64) {
+        let disk = SimDisk::new(1);
+        drop(disk.open(Path::new(PATH), Access::Create).unwrap());
+        disk.overwrite(PATH, log);
+        let file = disk.open(Path::new(PATH), Access::Read).unwrap();
+        let mut reader = Reader::new(&*file, Path::new(PATH)).unwrap();
+        let mut lsn = 1;
+        loop {
+            match reader.next(lsn).unwrap() {
+                Step::Batch(records) => {
+                    for record in records {
+                        assert_eq!((record.lsn, record.value.len()), (lsn, RECORDS[lsn as usize - 1].0));
+                        assert!(record.value.iter().all(|&byte| byte == lsn as u8));
+                        lsn += 1;
+                    }
+                }
+                Step::End | Step::Zeros => return (None, reader.offset()),
+                Step::Bad(bad) => return (Some(bad), reader.offset()),
+            }
+        }
+    }
+
+    #[test]
+    fn records_and_batches_longer_than_what_is_read_at_once() {
+        let (log, starts) = log();
+        assert_eq!(read_all(&log), (None, log.len() as u64));
+        for (number, &start) in starts.iter().enumerate() {
+            let end = starts.get(number + 1).map_or(log.len(), |next| *next);
+            let batch = (0..=number).rev().find(|&at| at == 0 || !RECORDS[at - 1].1).unwrap();
+            let check = |damaged: &[u8], what: &str| {
+                let (bad, offset) = read_all(damaged);
+                let bad = bad.unwrap_or_else(|| panic!("record {number} {what}"));
+                assert_eq!((bad.lsn, bad.offset), (number as u64 + 1, start as u64), "record {number} {what}");
+                assert_eq!(offset, starts[batch] as u64, "record {number} {what}");
+            };
+            let mut damaged = log.clone();
+            damaged[end - 1] ^= 1;
+            check(&damaged, "damaged");
+            check(&log[..end - 1], "cut off");
+            check(&log[..start + 1], "cut off at its beginning");
+        }
+    }
+
+    #[test]
+    fn zeros_up_to_the_end_are_told_from_zeros_before_something() {
+        let (log, starts) = log();
+        for end in starts[..4].iter().copied() {
+            for zeros in [1, 7, 8, 33, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
+                let mut log = [&log[..end], &vec![0; zeros]].concat();
+                assert_eq!(read_all(&log), (None, end as u64), "{zeros} zeros behind {end}");
+                *log.last_mut().unwrap() = 1;
+                let bad = read_all(&log).0.expect("that is no record");
+                assert_eq!(bad.offset, end as u64, "{zeros} zeros behind {end}, then something");
+            }
+        }
+    }
+
+    #[test]
+    fn data_ends_behind_the_last_byte_that_is_not_zero() {
+        let disk = SimDisk::new(1);
+        let file = disk.open(Path::new(PATH), Access::Create).unwrap();
+        let end_of = |from: usize| data_end(&*file, Path::new(PATH), from as u64, u64::MAX).unwrap() as usize;
+        for last in [0, 1, 5000, CHUNK - 1, CHUNK, 2 * CHUNK + 7] {
+            let mut bytes = vec![0; 3 * CHUNK];
+            (bytes[0], bytes[last]) = (1, 1);
+            disk.overwrite(PATH, &bytes);
+            assert_eq!((end_of(0), end_of(last), end_of(last + 1)), (last + 1, last + 1, last + 1));
+        }
+    }
+}

@@ -168,3 +168,85 @@ fn read_exact(source: &Source<'_>, buf: &mut [u8], at: u64) -> Result<()> {
 pub fn sync_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
     vfs.sync_dir(dir).map_err(|cause| Error::file("fsync directory", dir, &cause))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::vfs::sim::{Call, Fault, SimDisk};
+
+    const DIR: &str = "/store";
+    const LOG: &str = "/store/wal.log";
+
+    fn disk_with(log: &[u8]) -> SimDisk {
+        let disk = SimDisk::new(1);
+        disk.create_dir(Path::new(DIR)).unwrap();
+        drop(disk.open(Path::new(LOG), Access::Create).unwrap());
+        disk.overwrite(LOG, log);
+        disk
+    }
+
+    fn quarantine_log(disk: &SimDisk, from: usize, to: usize) -> Result<()> {
+        let file = disk.open(Path::new(LOG), Access::Write).unwrap();
+        let source = Source { file: &*file, path: Path::new(LOG) };
+        quarantine(disk, Path::new(DIR), &source, from as u64, to as u64, 7)
+    }
+
+    /// What is in quarantine.
+    fn saved(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
+        let files = disk.all_files().into_iter();
+        let name = |path: PathBuf| Some(path.strip_prefix("/store/quarantine").ok()?.display().to_string());
+        files.filter_map(|(path, bytes)| Some((name(path)?, bytes))).collect()
+    }
+
+    #[test]
+    fn the_same_bytes_are_saved_once_and_others_beside_them() {
+        for len in [1, 100, CHUNK, CHUNK + 1, 3 * CHUNK] {
+            let log: Vec<u8> = (0..len + 10).map(|at| (at * 7 % 251) as u8).collect();
+            let disk = disk_with(&log);
+            let first = ("wal.log-lsn-7-offset-10".to_owned(), log[10..].to_vec());
+            for _ in 0..2 {
+                quarantine_log(&disk, 10, log.len()).unwrap();
+                assert!(saved(&disk) == [first.clone()], "{len} bytes");
+            }
+            // Other bytes from the same place: another first one, another last one, and one more.
+            let mut expected = vec![first];
+            let mut changed = log.clone();
+            for (number, at) in (2u8..).zip([10, log.len() - 1]) {
+                changed[at] = changed[at].wrapping_add(number);
+                disk.overwrite(LOG, &changed);
+                expected.push((format!("wal.log-lsn-7-offset-10.{number}"), changed[10..].to_vec()));
+                for _ in 0..2 {
+                    quarantine_log(&disk, 10, log.len()).unwrap();
+                    assert!(saved(&disk) == expected, "{len} bytes");
+                }
+            }
+            changed.push(1);
+            disk.overwrite(LOG, &changed);
+            quarantine_log(&disk, 10, changed.len()).unwrap();
+            expected.push(("wal.log-lsn-7-offset-10.4".to_owned(), changed[10..].to_vec()));
+            assert!(saved(&disk) == expected, "{len} bytes and one");
+        }
+    }
+
+    #[test]
+    fn what_an_interrupted_copy_left_is_overwritten_and_zeros_are_kept() {
+        let log = [vec![1; CHUNK], vec![0; 2 * CHUNK], vec![2; 5], vec![0; CHUNK]].concat();
+        let disk = disk_with(&log);
+        quarantine_log(&disk, 0, 1).unwrap();
+        let unfinished = Path::new("/store/quarantine/wal.log-lsn-7-offset-3.tmp");
+        drop(disk.open(unfinished, Access::Create).unwrap());
+        disk.overwrite(unfinished, &vec![9; 2 * log.len()]);
+        quarantine_log(&disk, 3, log.len()).unwrap();
+        let expected = ("wal.log-lsn-7-offset-3".to_owned(), log[3..].to_vec());
+        assert!(saved(&disk)[1..] == [expected]);
+    }
+
+    #[test]
+    fn a_log_that_became_shorter_and_a_directory_that_cannot_be_made_are_errors() {
+        let disk = disk_with(&[1; 100]);
+        assert_eq!(quarantine_log(&disk, 10, 101).unwrap_err().kind(), ErrorKind::Corrupt);
+        disk.fail(Fault { call: Some(Call::CreateDir), after: 0, times: 1, errno: libc::ENOSPC, short_first: false });
+        assert_eq!(quarantine_log(&disk, 10, 100).unwrap_err().kind(), ErrorKind::NoSpace);
+    }
+}

@@ -91,3 +91,34 @@ pub fn scan(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{self, Op};
+    use crate::vfs::sim::SimDisk;
+    use crate::vfs::{Access, Vfs};
+
+    #[test]
+    fn a_mark_is_not_behind_the_record_and_not_far_before_it() {
+        let (mut log, mut starts) = (Vec::new(), Vec::new());
+        for lsn in 5..1000u64 {
+            starts.push((lsn, log.len() as u64));
+            let value = vec![1; lsn as usize * 7919 % 3000];
+            let record =
+                Record { lsn, durable_lsn: 0, op: Op::Put, more: false, expires_at: 0, key: b"k", value: &value };
+            format::encode(&record, &mut log).unwrap();
+        }
+        let (disk, path) = (SimDisk::new(1), Path::new("/wal.log"));
+        drop(disk.open(path, Access::Create).unwrap());
+        disk.overwrite(path, &log);
+        let file = disk.open(path, Access::Read).unwrap();
+        let scan = scan(&*file, path, 5, |_| Ok(true)).unwrap();
+        assert_eq!((scan.end, scan.last_lsn, scan.records), (log.len() as u64, 999, 995));
+        assert_eq!(scan.mark_before(1), 0);
+        for (lsn, start) in starts {
+            let mark = scan.mark_before(lsn);
+            assert!(mark <= start && start - mark < MARK_EVERY + 3100, "LSN {lsn} at {start}: {mark}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use super::*;
 use crate::error::ErrorKind;
@@ -80,7 +81,11 @@ fn recovered(disk: &SimDisk, torn: bool, context: &str) -> u64 {
 fn zeros_are_ahead_and_given_back() {
     let disk = SimDisk::new(1);
     let mut log = Log::new(&disk).unwrap();
+    let is_called = |log: &Log| log.space.filler.as_ref().unwrap().bell.wait(Some(Duration::ZERO));
     log.append(100).unwrap();
+    assert!(is_called(&log));
+    log.append(100).unwrap();
+    assert!(!is_called(&log), "once is enough");
     log.space.fill(&log.latch).unwrap();
     let filled = log.space.filled();
     assert!(filled >= AHEAD && disk.contents(PATH).unwrap().len() as u64 == filled);
@@ -88,6 +93,9 @@ fn zeros_are_ahead_and_given_back() {
     log.append(1000).unwrap();
     assert_eq!(disk.calls(), calls + 2, "one write and one sync");
     assert_eq!(log.space.filled(), filled);
+    assert!(!is_called(&log), "there is enough");
+    log.append(AHEAD as usize / 2).unwrap();
+    assert!(is_called(&log));
     log.writer.trim().unwrap();
     log.space.filler.as_ref().unwrap().wanted.swap(u64::MAX, Ordering::Relaxed);
     log.space.fill(&log.latch).unwrap();
@@ -156,11 +164,30 @@ fn writers_go_on_without_a_filler_that_found_no_room_and_call_it_again_when_ther
     assert_eq!(log.space.filled(), log.writer.position().end);
     log.append(100).unwrap();
     assert_eq!(log.space.filled(), log.writer.position().end + AHEAD);
+    assert_eq!(disk.contents(PATH).unwrap().len() as u64, log.space.filled());
     while log.space.filled() > log.writer.position().end + AHEAD / 2 {
         log.append(1000).unwrap();
     }
     log.space.fill(&log.latch).unwrap();
     assert!(log.space.filled() >= log.writer.position().end + AHEAD / 2);
+}
+
+#[test]
+fn what_was_cut_off_is_no_longer_filled_and_what_was_stopped_never_will_be() {
+    let disk = SimDisk::new(1);
+    let mut log = Log::new(&disk).unwrap();
+    log.append(100).unwrap();
+    log.space.fill(&log.latch).unwrap();
+    disk.fail(Fault { call: Some(Call::Write), after: 0, times: 2, errno: libc::ENOSPC, short_first: true });
+    assert_eq!(log.append(100).unwrap_err().kind(), ErrorKind::NoSpace);
+    let end = log.writer.position().end;
+    assert_eq!((log.space.filled(), disk.contents(PATH).unwrap().len() as u64), (end, end));
+    // Now it is wanted again, but the log is about to be retired.
+    log.append(100).unwrap();
+    let filled = log.space.filled();
+    log.writer.close_space();
+    log.space.fill(&log.latch).unwrap();
+    assert_eq!(log.space.filled(), filled);
 }
 
 #[test]
