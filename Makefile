@@ -7,7 +7,6 @@
 #   make check    formatting, lints, header up to date, exported symbols
 #   make torture  look for lost data, for SECONDS=600; make fuzz, and others: see torture/hunt.mk
 #   make nightly  the property tests with 10,000 cases, and threads under helgrind and drd for longer
-#   make mutants  change the code in one small place at a time, and see whether a test notices; FILE=src/format.rs for one file
 #   make header   take over the generated header after a change of src/ffi
 #   make clean
 
@@ -40,7 +39,7 @@ RESULTS ?= bench/results
 PEERS := redis-server $(addprefix package:,liblmdb-dev librocksdb-dev libleveldb-dev libsqlite3-dev libdb-dev \
     libtkrzw-dev libhiredis-dev)
 
-.PHONY: build run test check nightly mutants header clean rust-test c-test bench bench-smoke tools
+.PHONY: build run test check nightly header clean rust-test c-test bench bench-smoke tools
 
 build: tools
 	$(CARGO) build --release
@@ -93,9 +92,6 @@ nightly: build broken-all
 	@tools/need.sh g++ valgrind strace python3
 	@$(MAKE) --no-print-directory $(PROGRAMS) $(OUT)/threads_race $(OUT)/commit_cost
 	HELGRIND_ITERATIONS=300 DRD_ITERATIONS=20 c-tests/run.sh $(OUT)
-
-mutants: tools
-	tools/mutants.sh $(FILE)
 
 header: tools
 	$(CARGO) build --release

@@ -8,6 +8,8 @@
 #   make fuzz SECONDS=60       so long for each target; SEED=n repeats a run
 #   make broken                breaks the library on purpose, in many ways, and has the torture find each of them out
 #   make broken-all            the same for the schedules, the histories and ThreadSanitizer, too
+#   make mutants               changes the code in one small place at a time, and sees whether a test notices; takes hours;
+#                              FILE=src/format.rs for one file
 
 torture: SECONDS ?= 600
 fuzz: SECONDS ?= 60
@@ -22,7 +24,7 @@ MANY_THREADS := $(SHUTTLE) $(ONE_THREAD)
 with_seed = $(if $(SEED),--seed $(SEED))
 
 .PHONY: hunt-smoke torture torture-build torture-smoke torture-replay kernel-test schedules tsan fuzz fuzz-smoke \
-    broken broken-all
+    broken broken-all mutants
 
 hunt-smoke: torture-smoke broken schedules tsan fuzz-smoke kernel-test
 
@@ -71,6 +73,9 @@ broken: tools
 broken-all: tools
 	@tools/need.sh patch
 	CARGO="$(CARGO)" CC="$(CC)" torture/broken.sh torture schedules histories tsan
+
+mutants: tools
+	tools/mutants.sh $(FILE)
 
 $(OUT)/kernel/%: c-tests/kernel/%.c $(wildcard c-tests/kernel/*.h) c-tests/support.h include/kvwal.h $(LIB_DIR)/libkvwal.so
 	@mkdir -p $(@D)
