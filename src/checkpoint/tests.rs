@@ -327,7 +327,7 @@ fn a_newer_version_is_not_damage() {
 #[test]
 fn an_entry_with_unknown_flags_or_too_long_a_value_is_corrupt() {
     let decode = |flags: u8, value_len: u32| {
-        let head = [&[flags, 0, 3][..], &value_len.to_be_bytes(), &[0; 8], b"key"].concat();
+        let head = [&[flags, 0, 3][..], &value_len.to_be_bytes(), &[1; 8], b"key"].concat();
         EntryHead::decode(&head).map(|(head, _)| head.value_len).map_err(|error| error.kind())
     };
     assert_eq!((decode(0, 5), decode(1, 5)), (Ok(5), Ok(5)));
