@@ -208,6 +208,8 @@ impl fmt::Display for Op {
 
 #[cfg(test)]
 mod tests {
+    use kvwal::vfs::sim::Random;
+
     use super::*;
 
     const DEL: Op = Op::Del { found: None };
@@ -306,18 +308,6 @@ mod tests {
         assert_eq!(lines[1..3], ["     1         5 to        6  get: nothing", "     -         7 to        8  get: 7"]);
     }
 
-    /// SplitMix64, after Steele, Lea and Flood (2014).
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, bound: u64) -> u64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            (z ^ (z >> 31)) % bound
-        }
-    }
-
     /// Callers that take turns at random; each call happens at a moment between its beginning and its end.
     /// Moments are even, for others to fall between them.
     fn linearizable(random: &mut Random, callers: usize, count: usize) -> Vec<Event> {
@@ -326,10 +316,10 @@ mod tests {
         let mut open: Vec<Option<(usize, bool)>> = vec![None; callers];
         while events.len() < count {
             now += 2;
-            let caller = random.below(callers as u64) as usize;
+            let caller = random.below(callers);
             open[caller] = match open[caller] {
                 None => {
-                    let op = [Op::Set(now), DEL, NOTHING][random.below(3) as usize];
+                    let op = [Op::Set(now), DEL, NOTHING][random.below(3)];
                     events.push(Event { key: 1, call: now, ret: None, op });
                     Some((events.len() - 1, false))
                 }
@@ -384,7 +374,7 @@ mod tests {
 
     #[test]
     fn it_agrees_with_a_search_of_every_order() {
-        let mut random = Random(1);
+        let mut random = Random::new(1);
         let mut verdicts = [0; 2];
         for _ in 0..4000 {
             let mut history = linearizable(&mut random, 3, 7);
@@ -400,10 +390,10 @@ mod tests {
                 if let Op::Get(seen) = &mut event.op
                     && random.below(2) == 0
                 {
-                    *seen = values.get(random.below(values.len() as u64 + 1) as usize).copied();
+                    *seen = values.get(random.below(values.len() + 1)).copied();
                 }
             }
-            let crashes = [random.below(20) * 2 + 1];
+            let crashes = [random.any() % 20 * 2 + 1];
             let expected = has_an_order(&history, &crashes, &mut Vec::new(), None);
             assert_eq!(check(&history, &crashes).is_ok(), expected, "{history:?}, crash at {crashes:?}");
             verdicts[usize::from(expected)] += 1;
@@ -413,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_long_history_takes_no_longer_for_it() {
-        let mut history = linearizable(&mut Random(2), 8, 4000);
+        let mut history = linearizable(&mut Random::new(2), 8, 4000);
         assert!(check(&history, &[]).is_ok());
         let last = history.iter_mut().rfind(|event| matches!(event.op, Op::Get(_))).unwrap();
         last.op = get(u64::MAX);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kvwal::vfs::sim::SimDisk;
+use kvwal::vfs::sim::{Random, SimDisk};
 use kvwal::{Options, Size, Store};
 use kvwal_torture::linear::{self, Event, Op};
 
@@ -15,18 +15,6 @@ use shuttle::thread;
 use std::thread;
 
 const KEYS: u64 = 4;
-
-/// SplitMix64, after Steele, Lea and Flood (2014).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
 
 /// Where moments come from.
 #[derive(Clone, Default)]
@@ -48,10 +36,10 @@ fn read(store: &Store, clock: &Clock, key: u64) -> Event {
 
 /// Sets, deletes and reads keys at random, until a call fails.
 fn work(store: &Store, clock: &Clock, seed: u64, count: usize) -> Vec<Event> {
-    let (mut random, mut events) = (Random(seed), Vec::new());
+    let (mut random, mut events) = (Random::new(seed), Vec::new());
     let mut failed = false;
     while events.len() < count && !failed {
-        let key = random.below(KEYS);
+        let key = random.any() % KEYS;
         let choice = random.below(8);
         if choice >= 4 {
             events.push(read(store, clock, key));
@@ -75,7 +63,7 @@ fn work(store: &Store, clock: &Clock, seed: u64, count: usize) -> Vec<Event> {
 fn work_together(store: Store, clock: &Clock, random: &mut Random, threads: usize, count: usize) -> Vec<Event> {
     let store = Arc::new(store);
     let start = |_| {
-        let (store, clock, seed) = (Arc::clone(&store), clock.clone(), random.below(u64::MAX));
+        let (store, clock, seed) = (Arc::clone(&store), clock.clone(), random.any());
         thread::spawn(move || work(&store, &clock, seed, count))
     };
     let workers: Vec<_> = (0..threads).map(start).collect();
@@ -92,20 +80,20 @@ fn assert_linearizable(events: &[Event], crashes: &[u64], context: &str) {
 /// As often as `rounds` says, threads work on a simulated disk until the power is cut; then what was recovered is read.
 /// Returns what was told, and when the power was cut.
 fn power_cuts(seed: u64, threads: usize, rounds: u64) -> (Vec<Event>, Vec<u64>) {
-    let (disk, clock, mut random) = (SimDisk::new(seed), Clock::default(), Random(seed));
+    let (disk, clock, mut random) = (SimDisk::new(seed), Clock::default(), Random::new(seed));
     let (mut events, mut crashes) = (Vec::new(), Vec::new());
     // Zeros are written ahead, and checkpoints made, in the background.
     let (preallocate, checkpoint_wal_bytes) = (Size::Bytes(64 << 10), Size::Bytes(800));
     let options = Options { preallocate, checkpoint_wal_bytes, ..Options::default() };
     let open = || Store::open_on(Arc::new(disk.clone()), "/store", &options);
     for _ in 0..rounds {
-        disk.power_off_at(random.below(150));
+        disk.power_off_at(random.any() % 150);
         // Perhaps the power was off before it was open.
         if let Ok(store) = open() {
             events.extend(work_together(store, &clock, &mut random, threads, 30));
         }
         crashes.push(clock.tick());
-        disk.crash(random.below(u64::MAX));
+        disk.crash(random.any());
         let store = open().expect("whatever a power cut leaves can be opened");
         events.extend((0..KEYS).map(|key| read(&store, &clock, key)));
         store.close().expect("the disk works");
@@ -127,7 +115,7 @@ fn threads_on_a_real_disk() {
         let options = Options { sync: mode, checkpoint_wal_bytes: Size::Bytes(8 << 10), ..Options::default() };
         let (clock, context) = (Clock::default(), format!("{threads} threads, {mode:?}"));
         let store = Store::open(dir.path().join("store"), &options).expect("a new store");
-        let mut events = work_together(store, &clock, &mut Random(1), threads, count);
+        let mut events = work_together(store, &clock, &mut Random::new(1), threads, count);
         assert!(events.len() == threads * count && events.iter().all(|event| event.ret.is_some()), "{context}");
         let store = Store::open(dir.path().join("store"), &options).expect("the store again");
         events.extend((0..KEYS).map(|key| read(&store, &clock, key)));
