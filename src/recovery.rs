@@ -17,9 +17,10 @@
 //! Then the files are repaired ([`repair`]), each step durable before the next, so that a crash in between leaves what
 //! can be examined again with the same result:
 //!
-//! 4. What was not applied is saved in `quarantine/`.
-//! 5. The logs are cut to what was applied, `wal.log` first.
-//! 6. Applied records that nothing proves durable are made so: written again, in their place, and synced.
+//! 4. Applied records that nothing proves durable are made so: written again, in their place, and synced. If the page
+//!    cache has let go of one meanwhile, everything is examined again.
+//! 5. What was not applied is saved in `quarantine/`.
+//! 6. The logs are cut to what was applied, `wal.log` first.
 //! 7. Leftovers are removed, durably. A `wal.log` that the checkpoint covers stays until the next checkpoint retires it.
 
 use std::path::{Path, PathBuf};
@@ -57,6 +58,8 @@ const BATCH: usize = 8192;
 const BATCH_BYTES: usize = 4 << 20;
 /// One that is filled, one that is applied, and one in between.
 const BATCHES: usize = 3;
+/// Each time the page cache may have let go of another page that the disk never got.
+const MOST_EXAMINATIONS: usize = 100;
 
 /// A recovered store.
 pub struct Recovered {
@@ -80,10 +83,14 @@ pub fn recover(vfs: &dyn Vfs, dir: &Path, options: &Options) -> Result<Recovered
         create_log(vfs, dir, names.log)?;
         names.log = true;
     }
-    let found = examine(vfs, dir, &names, options.recovery)?;
-    let mut recovered = repair(vfs, dir, found)?;
-    recovered.report.elapsed = started.elapsed();
-    Ok(recovered)
+    for _ in 0..MOST_EXAMINATIONS {
+        let found = examine(vfs, dir, &names, options.recovery)?;
+        if let Some(mut recovered) = repair(vfs, dir, found)? {
+            recovered.report.elapsed = started.elapsed();
+            return Ok(recovered);
+        }
+    }
+    Err(Error::new(ErrorKind::Io, format!("the logs in {} are different each time they are read", dir.display())))
 }
 
 /// Whether there is a store in `dir`, which exists.
@@ -118,12 +125,16 @@ impl Names {
         self.log || self.next || self.checkpoint
     }
 
-    /// Whether nothing was ever stored here: there are no files, or an empty log alone.
+    /// Whether nothing was ever stored here: there are no files, or a single log that is empty. That may be `wal.next`, where
+    /// removing it did not reach the disk, and making `wal.log` anew did not either.
     fn is_new(&self, vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
-        if !self.log || self.next || self.checkpoint {
-            return Ok(!self.any());
-        }
-        let path = dir.join(LOG);
+        let only = match (self.log, self.next, self.checkpoint) {
+            (false, false, false) => return Ok(true),
+            (true, false, false) => LOG,
+            (false, true, false) => NEXT,
+            _ => return Ok(false),
+        };
+        let path = dir.join(only);
         let file = open_log(vfs, &path)?;
         Ok(file.size().map_err(|cause| Error::file("stat", &path, &cause))? == 0)
     }
@@ -613,11 +624,17 @@ fn open_log(vfs: &dyn Vfs, path: &Path) -> Result<Arc<dyn File>> {
     Ok(file)
 }
 
-/// Changes the files so that they are what was recovered.
-fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Recovered> {
+/// Changes the files so that they are what was recovered. `None` if they do not hold that any more; then nothing was cut.
+fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Option<Recovered>> {
     let Found { table, mut report, checkpoint, checkpoint_is_bad, log, next, outcome, unfinished } = found;
     // What was read may have names that only the page cache knows; what follows relies on them.
     repair::sync_dir(vfs, dir)?;
+    for file in [Some(&log), next.as_ref()].into_iter().flatten().filter(|file| file.fate == Fate::Keep) {
+        match repair::prove(&file.source(), &file.scan, outcome.proven_lsn)? {
+            Some(rewritten) => report.bytes_rewritten += rewritten,
+            None => return Ok(None),
+        }
+    }
     if checkpoint_is_bad {
         report.bytes_quarantined += quarantine_checkpoint(vfs, dir)?;
     }
@@ -630,9 +647,6 @@ fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Recovered> {
     for file in [Some(&log), next.as_ref()].into_iter().flatten() {
         // Also if there is nothing to cut: perhaps an earlier cut never reached the disk.
         repair::cut(&file.source(), file.kept_len())?;
-        if file.fate == Fate::Keep {
-            report.bytes_rewritten += repair::prove(&file.source(), &file.scan, outcome.proven_lsn)?;
-        }
     }
     let next = match next {
         Some(next) if matches!(next.fate, Fate::Discard | Fate::Blank) => {
@@ -650,7 +664,7 @@ fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Recovered> {
         let at = Position { end: log.kept_len(), last_lsn: outcome.last_lsn, durable_lsn: outcome.last_lsn };
         (log.file, at)
     };
-    Ok(Recovered { table, log: open(log), next: next.map(open), checkpoint, report })
+    Ok(Some(Recovered { table, log: open(log), next: next.map(open), checkpoint, report }))
 }
 
 /// Saves what is going to be cut off a log; returns how many bytes that were.

@@ -17,6 +17,9 @@ use crate::sys::fork::Owner;
 use crate::vfs::os::OsVfs;
 use crate::vfs::{Access, File, Vfs};
 
+/// Each time the page cache may have let go of another page that the disk never got.
+const MOST_SCANS: usize = 100;
+
 /// A log file, open for appending. At every moment it is exactly as long as its records.
 pub struct Log {
     writer: Writer,
@@ -43,9 +46,7 @@ impl Log {
         }
         // In this order: a store locks its directory first and then looks whether its logs are locked.
         lock::check_unlocked(vfs, dir)?;
-        let first = scan::first_lsn(&*file, path)?.unwrap_or(1);
-        let scan = scan::scan(&*file, path, first, |_| Ok(true))?;
-        make_whole(vfs, dir, &Source { file: &*file, path }, &scan)?;
+        let scan = recover(vfs, dir, &Source { file: &*file, path })?;
         let at = Position { end: scan.end, last_lsn: scan.last_lsn, durable_lsn: scan.last_lsn };
         let latch = Arc::new(Latch::default());
         let writer =
@@ -75,8 +76,9 @@ impl Log {
     }
 }
 
-/// Repairs the tail of a stand-alone log, and makes all of it, its name included, durable.
-fn make_whole(vfs: &dyn Vfs, dir: &Path, source: &Source<'_>, scan: &Scan) -> Result<()> {
+/// Reads a stand-alone log, repairs its tail, and makes all of it, its name included, durable.
+fn recover(vfs: &dyn Vfs, dir: &Path, source: &Source<'_>) -> Result<Scan> {
+    let scan = scan_and_prove(source)?;
     if let Some(bad) = &scan.bad {
         let behind = behind::search(source.file, source.path, bad)?;
         let data_end = behind::data_end(source.file, source.path, scan.end, &behind)?;
@@ -84,9 +86,22 @@ fn make_whole(vfs: &dyn Vfs, dir: &Path, source: &Source<'_>, scan: &Scan) -> Re
     }
     // Also if there is nothing to cut: perhaps an earlier cut never reached the disk.
     repair::cut(source, scan.end)?;
-    repair::prove(source, scan, scan.durable_lsn)?;
     source.file.sync_all().map_err(|cause| Error::file("fsync", source.path, &cause))?;
-    repair::sync_dir(vfs, dir)
+    repair::sync_dir(vfs, dir)?;
+    Ok(scan)
+}
+
+/// Reads a log until what was read is what the disk has.
+fn scan_and_prove(source: &Source<'_>) -> Result<Scan> {
+    let Source { file, path } = *source;
+    for _ in 0..MOST_SCANS {
+        let first = scan::first_lsn(file, path)?.unwrap_or(1);
+        let scan = scan::scan(file, path, first, |_| Ok(true))?;
+        if repair::prove(source, &scan, scan.durable_lsn)?.is_some() {
+            return Ok(scan);
+        }
+    }
+    Err(Error::new(ErrorKind::Io, format!("{} is different each time it is read", path.display())))
 }
 
 /// Calls `visit` with each record of the log `path` whose LSN is above `after_lsn`, until it says false, and reports

@@ -61,6 +61,13 @@ pub struct Records<'a> {
     bytes: &'a [u8],
 }
 
+impl<'a> Records<'a> {
+    /// Those that were not visited yet, back to back.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
 impl<'a> Iterator for Records<'a> {
     type Item = Record<'a>;
 
@@ -78,8 +85,13 @@ impl<'a> Iterator for Records<'a> {
 impl<'f> Reader<'f> {
     /// A reader at the beginning of `file`; `path` is for messages.
     pub fn new(file: &'f dyn File, path: &'f Path) -> Result<Reader<'f>> {
+        Reader::at(file, path, 0)
+    }
+
+    /// A reader at `offset`, where a batch begins.
+    pub fn at(file: &'f dyn File, path: &'f Path, offset: u64) -> Result<Reader<'f>> {
         let file_len = file.size().map_err(|cause| Error::file("stat", path, &cause))?;
-        Ok(Reader { file, path, file_len, buffer: Vec::new(), buffer_at: 0, next: 0 })
+        Ok(Reader { file, path, file_len, buffer: Vec::new(), buffer_at: offset, next: 0 })
     }
 
     /// Where the next batch begins.

@@ -2,18 +2,20 @@
 //!
 //! Every step may be interrupted by the next crash, and is repeated by the next recovery:
 //!
-//! 1. [`quarantine`]: what is to be cut off is copied and synced first, under a name that says where it came from.
-//! 2. [`cut`]: only then is the file cut.
-//! 3. [`prove`]: the records that nothing proves durable are written again, the same bytes in the same place, and
-//!    synced. A sync alone would not do: after a failed one the page cache may call clean what the disk never got.
+//! 1. [`prove`]: the records that nothing proves durable are written again, the same bytes in the same place, and
+//!    synced. A sync alone would not do: after a failed one the page cache may call clean what the disk never got. It may
+//!    also let go of that at any moment, so each batch is verified once more before it is written; if it is gone, it was
+//!    never on the disk, and what is there is examined again. Nothing has been cut by then.
+//! 2. [`quarantine`]: what is to be cut off is copied and synced, under a name that says where it came from.
+//! 3. [`cut`]: only then is the file cut.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
-use super::reader;
+use super::reader::{self, Reader, Step};
 use super::scan::Scan;
 use crate::error::{Error, Result};
-use crate::format::{self, Lsn};
+use crate::format::Lsn;
 use crate::vfs::{self, Access, File, Vfs};
 
 /// How much is copied at once.
@@ -23,8 +25,8 @@ const CHUNK: usize = 64 << 10;
 pub const QUARANTINE: &str = "quarantine";
 
 /// Copies `from..to` of a file into the quarantine directory of `dir`, durably. `lsn`, the record that should have
-/// begun at `from`, becomes a part of its name. Zeros are left as holes. If the same bytes are there already, from a recovery that was interrupted,
-/// nothing is done.
+/// begun at `from`, becomes a part of its name. Zeros are left as holes. If the same bytes are there already, from a
+/// recovery that was interrupted, nothing is done.
 pub fn quarantine(vfs: &dyn Vfs, dir: &Path, source: &Source<'_>, from: u64, to: u64, lsn: Lsn) -> Result<()> {
     let quarantine = quarantine_dir(vfs, dir)?;
     let stem = format!("{}-lsn-{lsn}-offset-{from}", source.name());
@@ -58,35 +60,54 @@ pub fn cut(source: &Source<'_>, end: u64) -> Result<()> {
     cut.map_err(|cause| Error::file("truncate", source.path, &cause))
 }
 
-/// Makes the records of a log behind `durable_lsn` durable again; returns how many bytes that took.
-pub fn prove(source: &Source<'_>, scan: &Scan, durable_lsn: Lsn) -> Result<u64> {
-    if scan.last_lsn <= durable_lsn || scan.end == 0 {
-        return Ok(0);
+/// Makes the records of a log behind `durable_lsn` durable again; returns how many bytes that took. `None` if the log does not
+/// hold any more what was scanned: the page cache had it, and has let go of it. Then it is to be scanned again.
+pub fn prove(source: &Source<'_>, scan: &Scan, durable_lsn: Lsn) -> Result<Option<u64>> {
+    if scan.last_lsn <= durable_lsn || scan.records == 0 {
+        return Ok(Some(0));
     }
-    let start = offset_of(source, scan, durable_lsn + 1)?;
-    let mut chunk = reader::buffer(CHUNK)?;
-    let mut at = start;
-    while at < scan.end {
-        let want = CHUNK.min((scan.end - at) as usize);
-        read_exact(source, &mut chunk[..want], at)?;
-        vfs::write_all_at(source.file, &mut [IoSlice::new(&chunk[..want])], at)
-            .map_err(|cause| Error::file("rewrite", source.path, &cause))?;
-        at += want as u64;
+    let (offset, mut lsn) = scan.mark_before(durable_lsn + 1);
+    let mut reader = Reader::at(source.file, source.path, offset)?;
+    let mut again = Rewrite { source, at: offset, bytes: Vec::new(), written: 0 };
+    while reader.offset() < scan.end {
+        let at = reader.offset();
+        let Step::Batch(records) = reader.next(lsn)? else { return Ok(None) };
+        let bytes = records.bytes();
+        lsn += records.count() as Lsn;
+        if lsn > durable_lsn + 1 {
+            again.push(at, bytes)?;
+        }
     }
+    again.flush()?;
     source.file.sync_data().map_err(|cause| Error::file("fdatasync", source.path, &cause))?;
-    Ok(scan.end - start)
+    Ok(Some(again.written))
 }
 
-/// Where the record `lsn` begins, or the first of the log if it is a later one.
-fn offset_of(source: &Source<'_>, scan: &Scan, lsn: Lsn) -> Result<u64> {
-    let mut at = scan.mark_before(lsn);
-    let mut head = [0; format::PREFIX_LEN + 8];
-    loop {
-        read_exact(source, &mut head, at)?;
-        if format::read_u64(&head, format::PREFIX_LEN) >= lsn {
-            return Ok(at);
+/// Records on their way back to where they came from.
+struct Rewrite<'s> {
+    source: &'s Source<'s>,
+    /// Where the first of them belongs.
+    at: u64,
+    bytes: Vec<u8>,
+    written: u64,
+}
+
+impl Rewrite<'_> {
+    fn push(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+        if self.bytes.is_empty() {
+            self.at = at;
         }
-        at += format::record_len(&head)? as u64;
+        self.bytes.try_reserve(bytes.len()).map_err(|_| Error::no_memory(bytes.len()))?;
+        self.bytes.extend_from_slice(bytes);
+        if self.bytes.len() >= CHUNK { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        vfs::write_all_at(self.source.file, &mut [IoSlice::new(&self.bytes)], self.at)
+            .map_err(|cause| Error::file("rewrite", self.source.path, &cause))?;
+        self.written += self.bytes.len() as u64;
+        self.bytes.clear();
+        Ok(())
     }
 }
 

@@ -30,10 +30,10 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// An offset, not far before it, at which to begin looking for the record `lsn`.
-    pub fn mark_before(&self, lsn: Lsn) -> u64 {
+    /// Where a batch begins, and with which LSN, from where to look for the record `lsn`, which is in the log.
+    pub fn mark_before(&self, lsn: Lsn) -> (u64, Lsn) {
         let behind = self.marks.partition_point(|&(_, first)| first <= lsn);
-        behind.checked_sub(1).map_or(0, |at| self.marks[at].0)
+        self.marks[behind.saturating_sub(1)]
     }
 
     /// What reading would give for a log of which no record counts, not even the first, which should be `expected`.

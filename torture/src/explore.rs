@@ -63,7 +63,7 @@ struct Crash {
     moment: Arc<Moment>,
     end: End,
     seed: u64,
-    /// If it came in the middle of a recovery: what there was before that.
+    /// If it came in the middle of a recovery from a power cut: what there was before that.
     before: Option<Arc<Before>>,
 }
 
@@ -75,11 +75,6 @@ impl Crash {
             End::Kill => self.moment.killed(self.seed),
         }
     }
-}
-
-/// Whether what a recovery has found after one end of the world was there for certain when another came.
-fn was_there(first: End, second: End) -> bool {
-    first == End::PowerCut || second == End::Kill
 }
 
 /// A run of a plan.
@@ -130,7 +125,8 @@ impl Explorer {
         for (moment, logs) in moments {
             for end in [End::PowerCut, End::PowerCut, End::Kill] {
                 let (base, history, logs) = (Arc::clone(&base), Arc::clone(&history), Arc::clone(&logs));
-                let evidence = Evidence { base, history, calls: moment.calls, logs, end };
+                let may_fail = plan.fault.is_some();
+                let evidence = Evidence { base, history, calls: moment.calls, logs, end, may_fail };
                 let crash = Crash { moment: Arc::clone(&moment), end, seed: self.random.any(), before: None };
                 let recovered = self.recover(&crash, &evidence, depth);
                 recovered.map_err(|error| in_plan(format!("{error}\nafter {end:?} at call {}", moment.calls)))?;
@@ -160,8 +156,10 @@ impl Explorer {
         let (crash, evidence, seed) = (crash.clone(), evidence.clone(), self.random.any());
         exec::scheduled(seed, move || {
             let disk = crash.disk();
-            let before = crash.before.unwrap_or_else(|| Arc::new(recovery::before(&disk)));
-            recovery::check(&disk, &evidence, &before, &mut Random::new(seed))
+            // After a failed sync the page cache may let go of what it has: that is no recovery's loss.
+            let is_certain = evidence.end == End::PowerCut && crash.end == End::PowerCut || !evidence.may_fail;
+            let before = crash.before.or_else(|| is_certain.then(|| Arc::new(recovery::before(&disk))));
+            recovery::check(&disk, &evidence, before.as_deref(), &mut Random::new(seed))
         })
     }
 
@@ -176,7 +174,7 @@ impl Explorer {
         });
         for moment in moments {
             let (calls, end) = (moment.calls, self.any_end());
-            let before = was_there(evidence.end, end).then(|| Arc::clone(&before));
+            let before = (evidence.end == End::PowerCut).then(|| Arc::clone(&before));
             let again = Crash { moment: Arc::new(moment), end, seed: self.random.any(), before };
             let checked = self.check(&again, &Evidence { end: end.max(evidence.end), ..evidence.clone() });
             checked.map_err(|error| format!("{error}\nafter {end:?} at call {calls} of the recovery"))?;
@@ -188,16 +186,13 @@ impl Explorer {
     fn fail_in_recovery(&mut self, crash: &Crash, evidence: &Evidence) -> Result<(), String> {
         let (failing, seed) = (crash.clone(), self.random.any());
         let fault = plan::fault(&mut self.random, 30);
-        let (before, failed) = exec::scheduled(seed, move || {
-            let disk = failing.disk();
-            (recovery::before(&disk), recovery::fail(&disk, fault, &mut Random::new(seed)))
-        });
-        let (struck, moment) = failed?;
+        let (struck, moment) =
+            exec::scheduled(seed, move || recovery::fail(&failing.disk(), fault, &mut Random::new(seed)))?;
         self.tally.faulty_recoveries += u64::from(struck);
         let end = self.any_end();
-        let before = was_there(evidence.end, end).then(|| Arc::new(before));
-        let again = Crash { moment: Arc::new(moment), end, seed: self.random.any(), before };
-        let checked = self.check(&again, &Evidence { end: end.max(evidence.end), ..evidence.clone() });
+        let again = Crash { moment: Arc::new(moment), end, seed: self.random.any(), before: None };
+        let evidence = Evidence { end: end.max(evidence.end), may_fail: true, ..evidence.clone() };
+        let checked = self.check(&again, &evidence);
         checked.map(drop).map_err(|error| format!("{error}\nafter {fault:?} in a recovery, then {end:?}"))
     }
 

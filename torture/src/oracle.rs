@@ -59,6 +59,8 @@ pub struct Evidence {
     /// The records written until then.
     pub logs: Arc<Logs>,
     pub end: End,
+    /// Whether calls of the disk failed.
+    pub may_fail: bool,
 }
 
 /// What was recovered.
@@ -242,7 +244,8 @@ impl Evidence {
     fn is_durable(&self, mode: SyncMode, acknowledged: u64) -> bool {
         let survives_alone = match mode {
             SyncMode::Always => true,
-            SyncMode::None => self.end == End::Kill,
+            // After a failed sync the page cache may let go of what it has.
+            SyncMode::None => self.end == End::Kill && !self.may_fail,
             SyncMode::Interval => false,
         };
         let mut syncs = self.history.syncs.iter().filter(|sync| sync.returned.calls <= self.calls);
@@ -308,8 +311,12 @@ fn check_claims(evidence: &Evidence, n: Lsn) -> Result<(), String> {
 pub fn check_scans(base: &Base, history: &History, logs: &Logs) -> Result<(), String> {
     let mut scans: Vec<(&Contents, u64)> = Vec::new();
     for read in &history.reads {
+        // What only the store's memory had, no log has ever had, perhaps.
+        let is_logged =
+            read.mode != SyncMode::Interval || history.syncs.iter().any(|sync| sync.invoked.seq > read.returned.seq);
         if let Saw::All(all, (before, after)) = &read.saw
             && before == after
+            && is_logged
         {
             scans.push((all, *before));
         }

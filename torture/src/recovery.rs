@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use kvwal::vfs::sim::{Fault, Moment, Random, SimDisk};
-use kvwal::{ErrorKind, Options, Size};
+use kvwal::{ErrorKind, Options, Size, Store};
 
+use crate::history::Contents;
 use crate::logs::{self, Logs};
 use crate::oracle::{self, Base, Evidence, Recovered};
-use crate::{plan, run};
+use crate::{plan, run, values};
 
 /// What the logs held before anything was recovered.
 pub type Before = [Vec<u8>; 2];
@@ -17,12 +18,12 @@ pub fn before(disk: &SimDisk) -> Before {
     logs::NAMES.map(|name| logs::contents(disk, name).unwrap_or_default())
 }
 
-/// Recovers what a crash left and checks it: what it holds, that what was cut off since `before` is in quarantine, and that
-/// it can be written to. Returns what there is now, and the disk.
+/// Recovers what a crash left and checks it: what it holds, that what was cut off since `before`, if that is certain, is in
+/// quarantine, and that it can be written to. Returns what there is now, and the disk.
 pub fn check(
     disk: &SimDisk,
     evidence: &Evidence,
-    before: &Before,
+    before: Option<&Before>,
     random: &mut Random,
 ) -> Result<(Arc<Base>, Arc<Moment>), String> {
     let store = run::open(disk, &plan::options(random)).map_err(|error| format!("the store does not open: {error}"))?;
@@ -37,7 +38,8 @@ pub fn check(
         now_ms: disk.now_ms(),
     };
     let base = oracle::check(evidence, &recovered).map_err(|error| format!("{error}\n{report:?}"))?;
-    check_quarantine(disk, before)?;
+    before.map_or(Ok(()), |before| check_quarantine(disk, before))?;
+    check_lookups(&store, &base.at(disk.now_ms()))?;
     if random.below(2) == 0 {
         drop(store);
         go_on(&disk.fork(), &base, random)?;
@@ -48,6 +50,17 @@ pub fn check(
     }
     disk.forget_nameless();
     Ok((Arc::new(base), Arc::new(disk.moment())))
+}
+
+/// Lookups find what the scan found.
+fn check_lookups(store: &Store, expected: &Contents) -> Result<(), String> {
+    for key in (0..plan::KEYS).map(values::key) {
+        let found = store.get(&key).map_err(|error| format!("get: {error}"))?;
+        if found.as_ref() != expected.get(&key) {
+            return Err(format!("a lookup of key {} finds something else than a scan", key.escape_ascii()));
+        }
+    }
+    Ok(())
 }
 
 /// Recovers with a call that fails. Returns whether it did, and the disk.

@@ -217,6 +217,9 @@ impl File for SimFile {
         self.check(&disk)?;
         self.check_direct(&mut disk, offset, [(buf.as_ptr().addr(), buf.len())])?;
         let len = self.maybe_short(error, buf.len(), &mut disk)?;
+        if disk.files[self.file].failed_syncs > 0 && disk.random.below(8) == 0 {
+            disk.files[self.file].evict();
+        }
         let contents = &disk.files[self.file].cached;
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(contents.len());
         let end = (start + len).min(contents.len());

@@ -7,7 +7,7 @@
 //! synced is decided sector by sector: each 512-byte sector of a file, and the file's length, is as it was after some
 //! prefix of the changes, each prefix chosen for itself; of the changes of a directory any subset has happened. A sync
 //! that fails leaves the page cache as it was and calls it clean, while the disk got an arbitrary part: a later sync
-//! succeeds and changes nothing. Only those who have the same file open by other descriptions fail once, too.
+//! succeeds and changes nothing, and any later read may find that the page cache has let go of it. Only those who have the same file open by other descriptions fail once, too.
 //!
 //! Past the page cache a file is read and written as it is through it, as long as offsets, lengths and buffers are
 //! aligned, and nothing of it is durable sooner; [`set_direct`](SimDisk::set_direct) makes a disk that cannot do it.
@@ -234,9 +234,15 @@ impl Moment {
         self.disk.made_as(names)
     }
 
-    /// The disk if the power failed then.
+    /// The disk if the power failed then, or, as often, in the middle of the call.
     pub fn crashed(&self, seed: u64) -> SimDisk {
-        let disk = SimDisk::of(self.disk.fork());
+        let mut disk = self.disk.fork();
+        if seed % 2 == 0
+            && let Some((file, change)) = &self.under_way
+        {
+            disk.files[*file].change(change.clone());
+        }
+        let disk = SimDisk::of(disk);
         disk.crash(seed);
         disk
     }
