@@ -264,6 +264,27 @@ fn what_was_cut_off_never_comes_back_although_a_sync_failed() {
 }
 
 #[test]
+fn a_crash_while_a_log_is_given_up_whole_leaves_a_store_that_opens() {
+    // The first record of the first of two logs is damaged, so that nothing of either stays.
+    for checkpointed in [false, true] {
+        let (disk, states) = with_two_logs(checkpointed);
+        let mut log = disk.contents(LOG).unwrap();
+        log[40] ^= 1;
+        disk.overwrite(LOG, &log);
+        disk.keep_moments(1024, 1);
+        drop(support::open(&disk).unwrap());
+        let expected = &states[if checkpointed { 3 } else { 0 }].1;
+        for (at, moment) in disk.take_moments().iter().enumerate() {
+            let crashed = (0..5).map(|seed| moment.crashed(seed));
+            for disk in crashed.chain([moment.killed(at as u64)]) {
+                let store = support::open(&disk).unwrap_or_else(|error| panic!("call {at} of the recovery: {error}"));
+                assert_eq!(contents(&store), *expected, "call {at} of the recovery");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_bad_first_record_of_a_log_that_begins_late() {
     let disk = SimDisk::new(6);
     let store = support::open(&disk).unwrap();
