@@ -285,6 +285,32 @@ fn a_crash_while_a_log_is_given_up_whole_leaves_a_store_that_opens() {
 }
 
 #[test]
+fn what_was_cut_off_is_in_quarantine_although_a_recovery_failed() {
+    // After a sync of a directory that failed, a later one proves nothing about the names that it has by then.
+    let options = Options { preallocate: Size::Never, ..options() };
+    let open = |disk: &SimDisk| Store::open_on(Arc::new(disk.clone()), DIR, &options);
+    for seed in 0..10 {
+        for after in 0.. {
+            let disk = with_a_bad_record(seed, &options);
+            let cut = disk.contents(LOG).unwrap()[14 * 512..].to_vec();
+            disk.fail(Fault { call: None, after, times: 1, errno: libc::EIO, short_first: false });
+            let opened = open(&disk);
+            if !disk.heal() {
+                assert!(after > 10, "there were calls");
+                break;
+            }
+            drop(opened);
+            disk.kill();
+            drop(open(&disk).unwrap());
+            disk.crash(seed);
+            let files = disk.all_files();
+            let is_saved = files.iter().any(|(path, bytes)| path.starts_with("/store/quarantine") && *bytes == cut);
+            assert!(is_saved, "call {after} failed, seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn a_bad_first_record_of_a_log_that_begins_late() {
     let disk = SimDisk::new(6);
     let store = support::open(&disk).unwrap();
