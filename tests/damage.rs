@@ -311,6 +311,33 @@ fn what_was_cut_off_is_in_quarantine_although_a_recovery_failed() {
 }
 
 #[test]
+fn a_first_record_that_was_cut_short_in_zeros_is_no_foreign_file() {
+    let record = |lsn| {
+        let mut bytes = Vec::new();
+        let record = Record {
+            lsn,
+            durable_lsn: lsn - 1,
+            op: format::Op::Put,
+            more: false,
+            expires_at: 0,
+            key: b"key",
+            value: b"a value",
+        };
+        format::encode(&record, &mut bytes).unwrap();
+        bytes
+    };
+    for (first, len) in [1, 0xff_0000_00ff].into_iter().flat_map(|lsn| (1..43).map(move |len| (lsn, len))) {
+        let disk = SimDisk::new(7);
+        support::open(&disk).unwrap().close().unwrap();
+        let log = [&record(first)[..len], &[0; 5000]].concat();
+        disk.overwrite(LOG, &log);
+        let store = support::open(&disk).unwrap_or_else(|error| panic!("{len} bytes of LSN {first}: {error}"));
+        let report = store.recovery_report();
+        assert_eq!((report.verdict, report.last_lsn), (Verdict::Torn, 0), "{len} bytes of LSN {first}");
+    }
+}
+
+#[test]
 fn a_bad_first_record_of_a_log_that_begins_late() {
     let disk = SimDisk::new(6);
     let store = support::open(&disk).unwrap();
