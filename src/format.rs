@@ -31,8 +31,10 @@ pub const MAX_RECORD_LEN: usize = MIN_RECORD_LEN + EXPIRY_LEN + MAX_KEY_LEN + MA
 /// CRC and length: what must be read before anything else is known of a record.
 pub const PREFIX_LEN: usize = 8;
 
+/// Where the op lies, behind the LSNs: a record that was cut short before it cannot be told from anything else.
+pub const OP_AT: usize = 24;
+
 const CRC_LEN: usize = 4;
-const OP_AT: usize = 24;
 const BATCH: u8 = 0x80;
 
 const _: () = assert!(MAX_RECORD_LEN <= u32::MAX as usize);

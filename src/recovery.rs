@@ -20,7 +20,7 @@
 //! 4. Applied records that nothing proves durable are made so: written again, in their place, and synced. If the page
 //!    cache has let go of one meanwhile, everything is examined again.
 //! 5. What was not applied is saved in `quarantine/`.
-//! 6. The logs are cut to what was applied, `wal.log` first.
+//! 6. The logs are cut to what was applied, `wal.log` first, unless nothing of it stays.
 //! 7. Leftovers are removed, durably. A `wal.log` that the checkpoint covers stays until the next checkpoint retires it.
 
 use std::path::{Path, PathBuf};
@@ -643,8 +643,13 @@ fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Option<Recovered>> 
             report.bytes_quarantined += save(vfs, dir, file)?;
         }
     }
-    // `wal.log` before `wal.next`, whose records behind a gap are the evidence of damage until the gap is gone.
-    for file in [Some(&log), next.as_ref()].into_iter().flatten() {
+    // `wal.log` before `wal.next`, whose records behind a gap are the evidence of damage until the gap is gone. But a
+    // `wal.next` with records behind an empty `wal.log` is what no store is opened with, so a crash must not leave that.
+    let mut files = [Some(&log), next.as_ref()];
+    if log.kept_len() == 0 {
+        files.reverse();
+    }
+    for file in files.into_iter().flatten() {
         // Also if there is nothing to cut: perhaps an earlier cut never reached the disk.
         repair::cut(&file.source(), file.kept_len())?;
     }

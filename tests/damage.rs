@@ -264,6 +264,80 @@ fn what_was_cut_off_never_comes_back_although_a_sync_failed() {
 }
 
 #[test]
+fn a_crash_while_a_log_is_given_up_whole_leaves_a_store_that_opens() {
+    // The first record of the first of two logs is damaged, so that nothing of either stays.
+    for checkpointed in [false, true] {
+        let (disk, states) = with_two_logs(checkpointed);
+        let mut log = disk.contents(LOG).unwrap();
+        log[40] ^= 1;
+        disk.overwrite(LOG, &log);
+        disk.keep_moments(1024, 1);
+        drop(support::open(&disk).unwrap());
+        let expected = &states[if checkpointed { 3 } else { 0 }].1;
+        for (at, moment) in disk.take_moments().iter().enumerate() {
+            let crashed = (0..5).map(|seed| moment.crashed(seed));
+            for disk in crashed.chain([moment.killed(at as u64)]) {
+                let store = support::open(&disk).unwrap_or_else(|error| panic!("call {at} of the recovery: {error}"));
+                assert_eq!(contents(&store), *expected, "call {at} of the recovery");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_cut_off_is_in_quarantine_although_a_recovery_failed() {
+    // After a sync of a directory that failed, a later one proves nothing about the names that it has by then.
+    let options = Options { preallocate: Size::Never, ..options() };
+    let open = |disk: &SimDisk| Store::open_on(Arc::new(disk.clone()), DIR, &options);
+    for seed in 0..10 {
+        for after in 0.. {
+            let disk = with_a_bad_record(seed, &options);
+            let cut = disk.contents(LOG).unwrap()[14 * 512..].to_vec();
+            disk.fail(Fault { call: None, after, times: 1, errno: libc::EIO, short_first: false });
+            let opened = open(&disk);
+            if !disk.heal() {
+                assert!(after > 10, "there were calls");
+                break;
+            }
+            drop(opened);
+            disk.kill();
+            drop(open(&disk).unwrap());
+            disk.crash(seed);
+            let files = disk.all_files();
+            let is_saved = files.iter().any(|(path, bytes)| path.starts_with("/store/quarantine") && *bytes == cut);
+            assert!(is_saved, "call {after} failed, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_first_record_that_was_cut_short_in_zeros_is_no_foreign_file() {
+    let record = |lsn| {
+        let mut bytes = Vec::new();
+        let record = Record {
+            lsn,
+            durable_lsn: lsn - 1,
+            op: format::Op::Put,
+            more: false,
+            expires_at: 0,
+            key: b"key",
+            value: b"a value",
+        };
+        format::encode(&record, &mut bytes).unwrap();
+        bytes
+    };
+    for (first, len) in [1, 0xff_0000_00ff].into_iter().flat_map(|lsn| (1..43).map(move |len| (lsn, len))) {
+        let disk = SimDisk::new(7);
+        support::open(&disk).unwrap().close().unwrap();
+        let log = [&record(first)[..len], &[0; 5000]].concat();
+        disk.overwrite(LOG, &log);
+        let store = support::open(&disk).unwrap_or_else(|error| panic!("{len} bytes of LSN {first}: {error}"));
+        let report = store.recovery_report();
+        assert_eq!((report.verdict, report.last_lsn), (Verdict::Torn, 0), "{len} bytes of LSN {first}");
+    }
+}
+
+#[test]
 fn a_bad_first_record_of_a_log_that_begins_late() {
     let disk = SimDisk::new(6);
     let store = support::open(&disk).unwrap();

@@ -164,3 +164,17 @@ fn a_full_disk_heals() {
     log.close().unwrap();
     check(&disk, 2, "after a full disk");
 }
+
+#[test]
+fn a_log_whose_name_could_not_be_made_durable_gets_another() {
+    // The page cache has the name, and the disk may not; a second sync of the directory proves nothing.
+    for seed in 0..8 {
+        let disk = SimDisk::new(seed);
+        disk.fail(Fault { call: Some(Call::SyncDir), after: 0, times: 1, errno: libc::EIO, short_first: false });
+        assert_eq!(open(&disk).err().map(|error| error.kind()), Some(ErrorKind::Io));
+        disk.kill();
+        append(&mut open(&disk).unwrap(), 1).unwrap();
+        disk.crash(seed);
+        assert_eq!(disk.contents(PATH).map(|log| log.len() as u64), Some(len_of(1)), "seed {seed}");
+    }
+}

@@ -26,17 +26,20 @@ pub const QUARANTINE: &str = "quarantine";
 
 /// Copies `from..to` of a file into the quarantine directory of `dir`, durably. `lsn`, the record that should have
 /// begun at `from`, becomes a part of its name. Zeros are left as holes. If the same bytes are there already, from a
-/// recovery that was interrupted, nothing is done.
+/// recovery that was interrupted, they only get their name anew: for a name that is there a sync proves nothing.
 pub fn quarantine(vfs: &dyn Vfs, dir: &Path, source: &Source<'_>, from: u64, to: u64, lsn: Lsn) -> Result<()> {
     let quarantine = quarantine_dir(vfs, dir)?;
     let stem = format!("{}-lsn-{lsn}-offset-{from}", source.name());
-    let Some(target) = free_name(vfs, &quarantine, &stem, |path| same_bytes(vfs, path, source, from, to))? else {
-        return Ok(());
-    };
     let unfinished = quarantine.join(format!("{stem}.tmp"));
-    let copy = vfs.open(&unfinished, Access::Create).map_err(|cause| Error::file("create", &unfinished, &cause))?;
-    copy_bytes(&*copy, &unfinished, source, from, to)?;
-    vfs.rename(&unfinished, &target).map_err(|cause| Error::file("rename", &unfinished, &cause))?;
+    let rename = |from: &Path, to: &Path| vfs.rename(from, to).map_err(|cause| Error::file("rename", from, &cause));
+    let (target, is_copied) = find_name(vfs, &quarantine, &stem, |path| same_bytes(vfs, path, source, from, to))?;
+    if is_copied {
+        rename(&target, &unfinished)?;
+    } else {
+        let copy = vfs.open(&unfinished, Access::Create).map_err(|cause| Error::file("create", &unfinished, &cause))?;
+        copy_bytes(&*copy, &unfinished, source, from, to)?;
+    }
+    rename(&unfinished, &target)?;
     sync_dir(vfs, &quarantine)
 }
 
@@ -113,6 +116,9 @@ impl Rewrite<'_> {
 
 fn quarantine_dir(vfs: &dyn Vfs, dir: &Path) -> Result<PathBuf> {
     let quarantine = dir.join(QUARANTINE);
+    // If it is empty it is made anew, for making its name durable may have failed. Nothing is put into it before that
+    // has succeeded.
+    let _ = vfs.remove_dir(&quarantine);
     match vfs.create_dir(&quarantine) {
         Ok(()) => {}
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
@@ -123,16 +129,16 @@ fn quarantine_dir(vfs: &dyn Vfs, dir: &Path) -> Result<PathBuf> {
     Ok(quarantine)
 }
 
-/// A name that is not taken: `stem`, or `stem.2`, `stem.3`, … `None` if one of them is taken by the `same` file.
-fn free_name(vfs: &dyn Vfs, dir: &Path, stem: &str, same: impl Fn(&Path) -> Result<bool>) -> Result<Option<PathBuf>> {
+/// `stem`, or `stem.2`, `stem.3`, … : the first of them that is free or taken by the `same` file, and whether it is taken.
+fn find_name(vfs: &dyn Vfs, dir: &Path, stem: &str, same: impl Fn(&Path) -> Result<bool>) -> Result<(PathBuf, bool)> {
     for number in 1u64.. {
         let name = if number == 1 { stem.to_owned() } else { format!("{stem}.{number}") };
         let path = dir.join(&name);
         if !vfs.exists(&path).map_err(|cause| Error::file("look up", &path, &cause))? {
-            return Ok(Some(path));
+            return Ok((path, false));
         }
         if same(&path)? {
-            return Ok(None);
+            return Ok((path, true));
         }
     }
     unreachable!("there are more numbers than files")
@@ -156,7 +162,6 @@ fn same_bytes(vfs: &dyn Vfs, path: &Path, source: &Source<'_>, from: u64, to: u6
     }
     // It may be the page cache that we compared with.
     file.sync_all().map_err(|cause| Error::file("fsync", path, &cause))?;
-    sync_dir(vfs, path.parent().unwrap_or(Path::new(".")))?;
     Ok(true)
 }
 

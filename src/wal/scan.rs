@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::reader::{Bad, Reader, Step};
+use super::reader::{self, Bad, Reader, Step};
 use crate::error::{Error, Result};
-use crate::format::{Lsn, Record};
+use crate::format::{self, Lsn, Record};
 use crate::vfs::File;
 
 /// Distance of the marks, in bytes.
@@ -48,7 +48,12 @@ impl Scan {
 pub fn first_lsn(file: &dyn File, path: &Path) -> Result<Option<Lsn>> {
     let mut reader = Reader::new(file, path)?;
     let first = reader.first_lsn()?;
-    if first.is_none() && reader.is_foreign()? && !super::behind::has_record(file, path)? {
+    if first.is_none()
+        && reader.is_foreign()?
+        && !super::behind::has_record(file, path)?
+        // The first write into zeros that were there already may have ended before it came to what a record is known by.
+        && reader::data_end(file, path, 0, u64::MAX)? > format::OP_AT as u64
+    {
         return Err(Error::corrupt(format!("{} is not a log of kvwal", path.display())));
     }
     Ok(first)
@@ -95,7 +100,7 @@ pub fn scan(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{self, Op};
+    use crate::format::Op;
     use crate::vfs::sim::SimDisk;
     use crate::vfs::{Access, Vfs};
 
@@ -115,9 +120,9 @@ mod tests {
         let file = disk.open(path, Access::Read).unwrap();
         let scan = scan(&*file, path, 5, |_| Ok(true)).unwrap();
         assert_eq!((scan.end, scan.last_lsn, scan.records), (log.len() as u64, 999, 995));
-        assert_eq!(scan.mark_before(1), 0);
+        assert_eq!(scan.mark_before(1), (0, 5));
         for (lsn, start) in starts {
-            let mark = scan.mark_before(lsn);
+            let (mark, _) = scan.mark_before(lsn);
             assert!(mark <= start && start - mark < MARK_EVERY + 3100, "LSN {lsn} at {start}: {mark}");
         }
     }

@@ -141,10 +141,12 @@ pub fn first_lsn(bytes: &[u8]) -> Option<u64> {
     record(bytes).ok().map(|record| record.lsn).filter(|lsn| (1..=LAST_LSN).contains(lsn))
 }
 
-/// Whether a file is no log at all: nothing at its beginning looks like a record, and there is none anywhere.
+/// Whether a file is no log at all: nothing at its beginning looks like a record, there is none anywhere, and it is more
+/// than what a write that ended before the op leaves in a file of zeros.
 pub fn is_foreign(bytes: &[u8]) -> bool {
     first_lsn(bytes).is_none()
         && kvwal::format::is_foreign(bytes)
+        && !is_blank(&bytes[24..])
         && (0..bytes.len()).all(|at| record(&bytes[at..]).is_err())
 }
 
