@@ -209,7 +209,7 @@ impl SimDisk {
         self.lock().made_as(names)
     }
 
-    /// Forgets what is in files that have no name any more.
+    /// Forgets what is in files that have no name any more, and cannot get one back by a crash.
     pub fn forget_nameless(&self) {
         self.lock().forget_nameless();
     }
@@ -292,9 +292,9 @@ impl Disk {
 
     fn forget_nameless(&mut self) {
         let mut is_named = vec![false; self.files.len()];
-        for node in self.dirs.iter().flat_map(|dir| dir.cached.values()) {
+        for node in self.dirs.iter().flat_map(DirData::nodes) {
             if let Node::File(file) = node {
-                is_named[*file] = true;
+                is_named[file] = true;
             }
         }
         for (file, is_named) in self.files.iter_mut().zip(is_named) {

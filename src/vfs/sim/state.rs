@@ -201,6 +201,15 @@ impl DirData {
         self.pending.push(change);
     }
 
+    /// What has a name in it, or may have one after a crash.
+    pub fn nodes(&self) -> impl Iterator<Item = Node> {
+        let pending = self.pending.iter().filter_map(|change| match change {
+            NameChange::Add(_, node) | NameChange::Rename(_, _, node) => Some(*node),
+            NameChange::Remove(_) => None,
+        });
+        self.cached.values().chain(self.durable.values()).copied().chain(pending)
+    }
+
     pub fn sync(&mut self) {
         for change in self.pending.drain(..) {
             change.apply(&mut self.durable);
