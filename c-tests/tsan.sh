@@ -5,7 +5,7 @@
 # alarms here, for all that the library's threads do to each other goes through pthread's locks and its own atomics. Fences
 # and membarrier are not understood; what is freed behind a reader's back is seen all the same, for readers leave by a
 # release that whoever frees acquires. Unlike on valgrind, readers do what they do in earnest, and a memory order that is
-# too weak is reported (torture/broken/tsan-relaxed-slot.patch). The negative control is the same test with a lock left
+# too weak is reported (torture/broken/tsan/relaxed-slot.patch). The negative control is the same test with a lock left
 # out, which must be reported.
 #
 # The runtime is the one that comes with rustc; gcc's is older and lacks what rustc calls.

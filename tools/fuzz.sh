@@ -75,7 +75,7 @@ case ${1:?smoke, or seconds for each target} in
     smoke)
         SEED=${SEED:-1}
         control
-        # Always the same inputs: what an earlier run has gathered is left aside.
+        # From the same beginning each time: what an earlier run has gathered is left aside.
         OUT=target/fuzz/smoke
         rm -rf "$OUT"
         hunt 4

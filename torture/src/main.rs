@@ -1,8 +1,9 @@
 //! Looks for a crash, a fault or a schedule that makes kvwal lose data, on a simulated disk.
 //!
 //! Everything follows from a seed: [`plan`] decides what is done, [`run`] does it and keeps the [`history`], [`explore`]
-//! crashes it in many places, [`recovery`] recovers it, and [`oracle`] says whether what that gives is right, [`order`] whether the answers were. [`exec`] is the difference between
-//! the two ways in which this program is built: with one thread, or with as many as wanted under a schedule of the seed's.
+//! crashes it in many places, [`recovery`] recovers it, [`oracle`] judges what was recovered (with the [`logs`] as
+//! evidence), and [`order`] what callers were told. [`exec`] is the difference between the two ways in which this program
+//! is built: with one thread, or with as many as wanted under a schedule of the seed's.
 
 mod exec;
 mod explore;
@@ -69,7 +70,7 @@ fn try_seeds(first: u64, seeds: u64, time: Duration) -> ExitCode {
         match explore(seed) {
             Ok(tally) => total.add(&tally),
             Err(error) => {
-                println!("seed {seed}, the {}. that was tried: {error}", tried + 1);
+                println!("seed {seed} (number {}): {error}", tried + 1);
                 let threads = if cfg!(kvwal_shuttle) { " THREADS=many" } else { "" };
                 println!("again: make torture-replay SEED={seed}{threads}");
                 return ExitCode::FAILURE;
