@@ -237,7 +237,7 @@ impl Moment {
     /// The disk if the power failed then, or, as often, in the middle of the call.
     pub fn crashed(&self, seed: u64) -> SimDisk {
         let mut disk = self.disk.fork();
-        if seed % 2 == 0
+        if seed.is_multiple_of(2)
             && let Some((file, change)) = &self.under_way
         {
             disk.files[*file].change(change.clone());
