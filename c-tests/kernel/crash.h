@@ -148,7 +148,7 @@ static inline void listen_for(const struct child *child, double seconds, struct 
     double until = seconds_now() + seconds;
 
     for (;;) {
-        double left = until > seconds_now() ? until - seconds_now() : 0;
+        double now = seconds_now(), left = until > now ? until - now : 0;
         struct pollfd ready = {.fd = child->acknowledged, .events = POLLIN};
         struct timespec timeout = {.tv_sec = (time_t)left, .tv_nsec = (long)((left - (double)(time_t)left) * 1e9)};
         int count = ppoll(&ready, 1, &timeout, NULL);
