@@ -66,11 +66,17 @@ pub fn check_unlocked(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
     }
 }
 
+/// Locks `file` for as long as it is open; an error if somebody else has.
+pub fn lock_file(file: &dyn File, path: &Path) -> Result<()> {
+    match file.try_lock().map_err(|cause| Error::file("lock", path, &cause))? {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::Locked, format!("{} is open elsewhere", path.display()))),
+    }
+}
+
 /// An error if somebody has locked `file`.
 pub fn check_file_unlocked(file: &dyn File, path: &Path) -> Result<()> {
-    if !file.try_lock().map_err(|cause| Error::file("lock", path, &cause))? {
-        return Err(Error::new(ErrorKind::Locked, format!("{} is open elsewhere", path.display())));
-    }
+    lock_file(file, path)?;
     file.unlock().map_err(|cause| Error::file("unlock", path, &cause))
 }
 

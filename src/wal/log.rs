@@ -43,9 +43,7 @@ impl Log {
             _ => Path::new("."),
         };
         let file = vfs.open(path, Access::Create).map_err(|cause| Error::file("open", path, &cause))?;
-        if !file.try_lock().map_err(|cause| Error::file("lock", path, &cause))? {
-            return Err(Error::new(ErrorKind::Locked, format!("{} is open elsewhere", path.display())));
-        }
+        lock::lock_file(&*file, path)?;
         // In this order: a store locks its directory first and then looks whether its logs are locked.
         lock::check_unlocked(vfs, dir)?;
         let (file, replaced) = match file.size().map_err(|cause| Error::file("stat", path, &cause))? {
@@ -87,10 +85,8 @@ impl Log {
 fn make_anew(vfs: &dyn Vfs, path: &Path) -> Result<Arc<dyn File>> {
     vfs.remove(path).map_err(|cause| Error::file("remove", path, &cause))?;
     let file = vfs.open(path, Access::Create).map_err(|cause| Error::file("create", path, &cause))?;
-    match file.try_lock().map_err(|cause| Error::file("lock", path, &cause))? {
-        true => Ok(file),
-        false => Err(Error::new(ErrorKind::Locked, format!("{} is open elsewhere", path.display()))),
-    }
+    lock::lock_file(&*file, path)?;
+    Ok(file)
 }
 
 /// Reads a stand-alone log, repairs its tail, and makes all of it, its name included, durable.
