@@ -103,7 +103,7 @@ impl Store {
 
     fn open_locked(vfs: Arc<dyn Vfs>, dir: PathBuf, options: &Options) -> Result<Store> {
         let owner = Owner::current().map_err(|cause| Error::file("open", &dir, &cause))?;
-        let Recovered { table, log, next, checkpoint, report } = recovery::recover(&*vfs, &dir, options)?;
+        let Recovered { table, log, next, checkpoint, report, is_new } = recovery::recover(&*vfs, &dir, options)?;
         let latch = Arc::new(Latch::default());
         let ahead = options.preallocate_bytes();
         let fills = options.sync == SyncMode::Always && Ahead::wants_filler(ahead);
@@ -114,6 +114,9 @@ impl Store {
         let ahead = Ahead { bytes: ahead, filler: bell.clone().filter(|_| fills) };
         let modes = (options.sync, ahead);
         let logs = LogPair::new(Arc::clone(&vfs), &dir, log, next, modes, bell.clone(), Arc::clone(&latch));
+        if is_new {
+            logs.trust_name();
+        }
         let newest = checkpoint.map(|header| Newest { lsn: header.lsn, file_len: header.file_len });
         let engine = Arc::new(Engine::new(vfs, dir, options.clone(), table, logs, latch, newest));
         let stop = Arc::new(AtomicBool::new(false));

@@ -92,6 +92,8 @@ struct Active {
     retiring: Option<Writer>,
     /// A failed append was rolled back, and that is not durable yet.
     is_cut: bool,
+    /// This process has given the log its name, and made that durable.
+    is_named: bool,
     /// Records of the writer's that the system has not got yet.
     buffer: Option<Buffer>,
     /// The writer's file, past the page cache. Away while something is handed over.
@@ -186,6 +188,7 @@ impl LogPair {
                     writer: writer(log, log_path, space),
                     retiring: None,
                     is_cut: false,
+                    is_named: false,
                     buffer: None,
                     direct: None,
                 }
@@ -194,7 +197,7 @@ impl LogPair {
                 let space = Arc::new(ahead.space(&*vfs, &next_path, next.1.end));
                 let full = Arc::new(Space::new(log.1.end, 0));
                 let (writer, retiring) = (writer(next, next_path, space), Some(writer(log, log_path, full)));
-                Active { writer, retiring, is_cut: false, buffer: None, direct: None }
+                Active { writer, retiring, is_cut: false, is_named: false, buffer: None, direct: None }
             }
         };
         let mut active = active;
@@ -373,6 +376,7 @@ impl LogPair {
         if self.is_retiring() {
             return Ok(None);
         }
+        self.renew_name()?;
         let path = self.dir.join(NEXT);
         let file = self.vfs.open(&path, Access::Create).map_err(|cause| Error::file("create", &path, &cause))?;
         match file.size() {
@@ -392,6 +396,37 @@ impl LogPair {
         let space = Arc::new(self.ahead.space(&*self.vfs, &path, 0));
         let direct = open_direct(&*self.vfs, &path, self.mode);
         Ok(Some(NextLog { file, space, direct }))
+    }
+
+    /// Notes that the log was made just now, so that the disk knows its name.
+    pub fn trust_name(&self) {
+        self.active.lock().is_named = true;
+    }
+
+    /// Makes sure that the disk calls the log `wal.log`, before its other name is given to the next one. Where the sync behind
+    /// an earlier renaming failed, the disk may know a log that was found as `wal.next`, although the page cache calls it
+    /// `wal.log`, and another sync would prove nothing; so it is renamed there and back, each durably. In between there is a
+    /// `wal.next` and no `wal.log`. A log without records is left as it is: nobody could tell that it goes on from the
+    /// checkpoint, and if it does, no new checkpoint is made before there are records in it.
+    fn renew_name(&self) -> Result<()> {
+        if self.active.lock().is_named || self.sync()?.end == 0 {
+            return Ok(());
+        }
+        // If the way back failed before, this begins half-way.
+        if self.active.lock().writer.path() == self.dir.join(LOG) {
+            self.rename_active(NEXT)?;
+        }
+        self.rename_active(LOG)?;
+        self.trust_name();
+        Ok(())
+    }
+
+    /// Gives the active log a new name, durably.
+    fn rename_active(&self, name: &str) -> Result<()> {
+        let (old, new) = (self.active.lock().writer.path().to_owned(), self.dir.join(name));
+        self.vfs.rename(&old, &new).map_err(|cause| Error::file("rename", &old, &cause))?;
+        self.active.lock().writer.renamed(new);
+        self.sync_dir()
     }
 
     /// Makes all records so far durable, directs the following ones to `next`, if given, and runs `begin`, before
@@ -424,11 +459,9 @@ impl LogPair {
     /// Puts `wal.next` in the place of `wal.log`, whose records a durable checkpoint covers. Returns the bytes of
     /// records that are left.
     pub fn retire(&self) -> Result<u64> {
-        let (next, log) = (self.dir.join(NEXT), self.dir.join(LOG));
-        self.vfs.rename(&next, &log).map_err(|cause| Error::file("rename", &next, &cause))?;
-        self.sync_dir()?;
+        self.rename_active(LOG)?;
         let mut active = self.active.lock();
-        active.writer.renamed(log);
+        active.is_named = true;
         let retired = active.retiring.take();
         let bytes = active.appended().bytes;
         drop(active);
