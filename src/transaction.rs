@@ -64,9 +64,14 @@ impl Signature for Works {
     type Output = Result<Vec<Change>>;
 }
 
-/// What is before a work in its group, by hash and LSN.
+/// What is before a work in its group.
 pub struct Earlier<'g> {
+    /// By hash and LSN.
     changes: BTreeMap<(u64, Lsn), &'g Change>,
+    /// Batches, each with its first LSN, that nobody has looked for yet.
+    unsorted: Vec<(Lsn, &'g [Change])>,
+    /// What the table holds.
+    table_lsn: Lsn,
     next_lsn: Lsn,
     now_ms: u64,
 }
@@ -74,15 +79,22 @@ pub struct Earlier<'g> {
 impl<'g> Earlier<'g> {
     /// The beginning of a group, behind the record `last_lsn`.
     pub fn new(last_lsn: Lsn, now_ms: u64) -> Earlier<'g> {
-        Earlier { changes: BTreeMap::new(), next_lsn: last_lsn + 1, now_ms }
+        let (changes, unsorted) = (BTreeMap::new(), Vec::new());
+        Earlier { changes, unsorted, table_lsn: last_lsn, next_lsn: last_lsn + 1, now_ms }
     }
 
-    /// Adds the changes that come next.
-    pub fn extend(&mut self, changes: &'g [Change]) {
-        for change in changes {
-            self.changes.insert((change.hash(), self.next_lsn), change);
-            self.next_lsn += 1;
+    /// Adds the batch that comes next.
+    pub fn push(&mut self, batch: &'g [Change]) {
+        self.unsorted.push((self.next_lsn, batch));
+        self.next_lsn += batch.len() as Lsn;
+    }
+
+    /// A transaction that comes next.
+    pub fn begin<'a>(&'a mut self, table: &'a Table) -> Transaction<'a> {
+        for (first_lsn, batch) in self.unsorted.drain(..) {
+            self.changes.extend((first_lsn..).zip(batch).map(|(lsn, change)| ((change.hash(), lsn), change)));
         }
+        Transaction { table, earlier: self, changes: Vec::new(), by_hash: BTreeSet::new() }
     }
 
     fn newest(&self, hash: u64, key: &[u8]) -> Option<(Lsn, &Change)> {
@@ -100,11 +112,7 @@ pub struct Transaction<'a> {
     by_hash: BTreeSet<(u64, usize)>,
 }
 
-impl<'a> Transaction<'a> {
-    pub(crate) fn new(table: &'a Table, earlier: &'a Earlier<'a>) -> Transaction<'a> {
-        Transaction { table, earlier, changes: Vec::new(), by_hash: BTreeSet::new() }
-    }
-
+impl Transaction<'_> {
     pub(crate) fn into_changes(self) -> Vec<Change> {
         self.changes
     }
@@ -158,7 +166,7 @@ impl<'a> Transaction<'a> {
 
     /// Calls `visit` with every key that is there, once, in no particular order. Goes through the whole store.
     pub fn keys(&self, mut visit: impl FnMut(&[u8])) -> Result<()> {
-        let snapshot = self.table.snapshot(self.earlier.next_lsn - 1);
+        let snapshot = self.table.snapshot(self.earlier.table_lsn);
         let (mut cursor, mut some) = (Cursor::default(), Vec::new());
         // Under the lock of a shard they are only copied, for `visit` may use the transaction.
         while snapshot.visit_some(&mut cursor, |block| {

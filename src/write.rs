@@ -114,7 +114,7 @@ pub fn run_works(group: &mut [Write], table: &Table, last_lsn: Lsn, now_ms: u64)
             write => {
                 let write = &*write;
                 bytes += write.log_bytes();
-                write.batches().for_each(|batch| earlier.extend(batch));
+                write.batches().for_each(|batch| earlier.push(batch));
             }
         }
     }
@@ -134,10 +134,10 @@ impl Transactions {
                 return;
             }
             self.ran += 1;
-            *outcome = run_one(&self.works, number, Transaction::new(table, earlier));
+            *outcome = run_one(&self.works, number, earlier.begin(table));
             let changes = &outcome.changes[..];
             *bytes += records_of(changes).map(|record| record.encoded_len()).sum::<usize>();
-            earlier.extend(changes);
+            earlier.push(changes);
         }
     }
 
