@@ -230,31 +230,75 @@ impl LogPair {
         Ok(Locked { active })
     }
 
+    /// Locks the log for records that are still to be decided on: what is [appended](Self::append_locked) then follows what
+    /// the table holds now.
+    pub fn lock(&self) -> Result<Locked<'_>> {
+        let active = match self.mode {
+            SyncMode::Always => self.active.lock(),
+            SyncMode::None => self.lock_whole()?,
+            SyncMode::Interval => self.lock_buffer(buffer::USUAL)?,
+        };
+        Ok(Locked { active })
+    }
+
+    /// As [`append`](Self::append), to the log that the caller has locked, and that nobody has touched since.
+    pub fn append_locked<'l, 'a>(
+        &'l self,
+        log: Locked<'l>,
+        records: impl Iterator<Item = Record<'a>>,
+    ) -> Result<Locked<'l>> {
+        let active = match self.mode {
+            SyncMode::Always => self.sync_locked(log.active, records)?,
+            SyncMode::None => self.write_locked(log.active, records)?,
+            SyncMode::Interval => self.buffer_locked(log.active, records)?,
+        };
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(Locked { active })
+    }
+
     /// Only for the leader of the commit queue.
     fn append_synced<'a>(&self, records: impl Iterator<Item = Record<'a>>) -> Result<MutexGuard<'_, Active>> {
-        let mut active = self.active.lock();
+        self.sync_locked(self.active.lock(), records)
+    }
+
+    fn sync_locked<'l, 'a>(
+        &self,
+        mut active: MutexGuard<'l, Active>,
+        records: impl Iterator<Item = Record<'a>>,
+    ) -> Result<MutexGuard<'l, Active>> {
         active.writer.append(records, true)?;
         self.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(active)
     }
 
-    fn append_written<'a>(&self, records: impl Iterator<Item = Record<'a>> + Clone) -> Result<MutexGuard<'_, Active>> {
+    fn append_written<'a>(&self, records: impl Iterator<Item = Record<'a>>) -> Result<MutexGuard<'_, Active>> {
+        self.write_locked(self.lock_whole()?, records)
+    }
+
+    /// Locks the log when no roll-back is waiting to be made durable.
+    fn lock_whole(&self) -> Result<MutexGuard<'_, Active>> {
         loop {
-            let mut active = self.active.lock_soon();
+            let active = self.active.lock_soon();
             if !active.is_cut {
-                match active.writer.append(records.clone(), false) {
-                    Ok(()) => return Ok(active),
-                    Err(error) => {
-                        active.is_cut = true;
-                        drop(active);
-                        self.sync_cut()?;
-                        return Err(error);
-                    }
-                }
+                return Ok(active);
             }
             drop(active);
             self.sync_cut()?;
         }
+    }
+
+    fn write_locked<'l, 'a>(
+        &'l self,
+        mut active: MutexGuard<'l, Active>,
+        records: impl Iterator<Item = Record<'a>>,
+    ) -> Result<MutexGuard<'l, Active>> {
+        if let Err(error) = active.writer.append(records, false) {
+            active.is_cut = true;
+            drop(active);
+            self.sync_cut()?;
+            return Err(error);
+        }
+        Ok(active)
     }
 
     /// Makes it durable that a failed append was rolled back, so that no crash brings a part of it back behind the records
@@ -274,24 +318,40 @@ impl LogPair {
         if len > buffer::LONGEST {
             return self.append_past_buffer(records);
         }
+        self.buffer_locked(self.lock_buffer(len)?, records)
+    }
+
+    /// Locks the log when there is a buffer that takes `len` bytes.
+    fn lock_buffer(&self, len: usize) -> Result<MutexGuard<'_, Active>> {
         loop {
-            let mut active = self.active.lock_soon();
-            let Active { writer, buffer: Some(buffer), .. } = &mut *active else {
-                drop(active);
-                self.make_buffer()?;
-                continue;
-            };
-            if buffer.takes(len) {
-                if writer.buffer(records, buffer)? == Level::Call
-                    && let Some(bell) = &self.bell
-                {
-                    bell.ring();
+            let active = self.active.lock_soon();
+            match &active.buffer {
+                Some(buffer) if buffer.takes(len) => return Ok(active),
+                Some(_) => {
+                    drop(active);
+                    self.make_room(len)?;
                 }
-                return Ok(active);
+                None => {
+                    drop(active);
+                    self.make_buffer()?;
+                }
             }
-            drop(active);
-            self.make_room(len)?;
         }
+    }
+
+    fn buffer_locked<'l, 'a>(
+        &self,
+        mut active: MutexGuard<'l, Active>,
+        records: impl Iterator<Item = Record<'a>>,
+    ) -> Result<MutexGuard<'l, Active>> {
+        let Active { writer, buffer, .. } = &mut *active;
+        let buffer = buffer.as_mut().expect("whoever locked the log made sure of that");
+        if writer.buffer(records, buffer)? == Level::Call
+            && let Some(bell) = &self.bell
+        {
+            bell.ring();
+        }
+        Ok(active)
     }
 
     /// Hands over what is in the buffer, unless somebody else has by now.
