@@ -299,7 +299,7 @@ fn a_log_that_was_killed_before_its_retiring_was_synced_keeps_its_records_throug
 #[test]
 fn renewing_the_name_of_a_log_may_fail_at_any_call() {
     // A found log with a record is renamed there and back before the next checkpoint begins.
-    for seed in 0..4 {
+    for seed in 0..2 {
         for (call, after) in [(Call::Rename, 0), (Call::Rename, 1), (Call::SyncDir, 0), (Call::SyncDir, 1)] {
             let (disk, mut model, store) = opened(seed);
             store.close().unwrap();
@@ -311,13 +311,13 @@ fn renewing_the_name_of_a_log_may_fail_at_any_call() {
             assert_eq!(store.checkpoint().unwrap_err().kind(), expected, "{call:?} {after}");
             if call == Call::Rename {
                 model.change(&store, 11, &Step::Set(2, 60)).unwrap();
-                let (goes_on, mut model) = (disk.fork(), model.clone());
+                let (forked, model_then) = (disk.fork(), model.clone());
                 store.checkpoint().unwrap();
                 model.change(&store, 12, &Step::Set(3, 60)).unwrap();
                 store.close().unwrap();
                 model.check_and_go_on(&disk, "after another attempt");
                 for seed in 0..4 {
-                    let (disk, mut model) = (goes_on.fork(), model.clone());
+                    let (disk, mut model) = (forked.fork(), model_then.clone());
                     disk.crash(seed);
                     goes_on_through_the_next_checkpoint(&disk, &mut model, seed);
                 }
