@@ -269,6 +269,23 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_grows_for_a_long_group_until_that_is_handed_over() {
+        let mut buffer = buffer(5000, 5000).unwrap();
+        buffer.push(&[1; 100], 2);
+        let long = vec![2; CAPACITY + 1];
+        buffer.make_room(long.len()).unwrap();
+        buffer.push(&long, 3);
+        assert!(!buffer.takes(0), "whoever comes next has it handed over first");
+        let chunk = buffer.take().unwrap();
+        let records = &chunk.bytes[chunk.from..chunk.to];
+        assert_eq!((records.len(), &records[..100], &records[100..]), (100 + long.len(), &[1; 100][..], &long[..]));
+        assert_eq!((chunk.end(), chunk.bytes.len() % DIRECT_ALIGN), (5100 + long.len() as u64, 0));
+        buffer.give_back(chunk, true);
+        assert!(buffer.takes(CAPACITY - DIRECT_ALIGN));
+        assert_eq!(buffer.spare.as_ref().map(|spare| spare.bytes.len()), Some(CAPACITY));
+    }
+
+    #[test]
     fn a_file_that_became_shorter_is_an_error() {
         assert!(buffer(5000, 5000).is_ok() && buffer(4096, 4096).is_ok());
         assert_eq!(buffer(4999, 5000).err().map(|error| error.kind()), Some(crate::error::ErrorKind::Corrupt));
