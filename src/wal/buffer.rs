@@ -148,9 +148,15 @@ impl Buffer {
     }
 
     /// Gives back what was handed over, or could not be.
-    pub fn give_back(&mut self, chunk: Chunk, is_handed_over: bool) {
+    pub fn give_back(&mut self, mut chunk: Chunk, is_handed_over: bool) {
         if is_handed_over {
             self.handed_over = (chunk.end(), chunk.last_lsn);
+            // Unless there is no memory for another, in which case it is kept.
+            if chunk.bytes.len() > CAPACITY
+                && let Some(usual) = AlignedBuf::new(CAPACITY)
+            {
+                chunk.bytes = usual;
+            }
             self.spare = Some(chunk);
         } else {
             self.stuck = Some(chunk);
