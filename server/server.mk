@@ -12,7 +12,7 @@ server-build: build
 	$(CARGO) build --release -p kv_server
 	@tools/need.sh valgrind strace python3
 	@for wanted in $(SERVER_PEERS); do tools/need.sh "$$wanted" || true; done
-	@$(MAKE) --no-print-directory $(OUT)/server/stress $(OUT)/threads_race
+	@$(MAKE) --no-print-directory $(addprefix $(OUT)/server/,stress control)
 	@! tools/need.sh package:libhiredis-dev || $(MAKE) --no-print-directory $(OUT)/server/hiredis_test
 
 server-test: server-smoke

@@ -81,7 +81,7 @@ fn check_again(events: &[Event], limits: &Limits) {
 }
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    let [choice, mut state, bytes @ ..] = input else { return };
+    let &[choice, mut state, ref bytes @ ..] = input else { return };
     let limits = [SMALL, Limits::BEFORE_AUTH, Limits::FULL][usize::from(choice % 3)];
     bounded(input, || {
         let at_once = events(bytes, &limits, || usize::MAX);
