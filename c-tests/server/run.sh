@@ -3,7 +3,8 @@
 #
 # The harness with netcat; many clients at once; what clients can do to a server; Redis's own clients, against a real
 # redis-server; the same under helgrind and memcheck; and which thread it is that touches sockets. Each tool is also shown
-# something that it must object to. The small size takes about a minute; the long one goes on for SECONDS.
+# something that it must object to. That takes about a minute; with --long clients and kills go on for about SECONDS
+# instead.
 #
 # KV_SERVER is the binary, by default that of this tree's release build. What is missing is skipped, with a line.
 set -euo pipefail
@@ -123,19 +124,25 @@ without_leaks() {
         }' "$@"
 }
 
-# under VERDICT WRAPPER...: the harness, and clients of all kinds, at servers under this tool.
-under() {
-    local verdict=$1 logs=$work/valgrind
-    shift
-    rm -rf "$logs" && mkdir "$logs"
-    SERVER_WRAPPER="$* --log-file=$logs/%p" "$here/../server_harness.sh" || return 1
-    stress 3 "$@" "--log-file=$logs/%p" || return 1
-    SERVER_WRAPPER="$* --log-file=$logs/%p" TIME_SCALE=15 "$python" "$here/redis_clients.py" replies_resp3 || return 1
-    cat "$logs"/*
-    "$verdict" "$logs"/*
-}
 helgrind=(valgrind --tool=helgrind)
 memcheck=(valgrind --leak-check=full --show-leak-kinds=all)
+logs=$work/valgrind
+
+# clients WRAPPER...: at servers under this tool, each of which has its own file in $logs.
+clients() {
+    stress 2 "$@" "--log-file=$logs/%p" &&
+        SERVER_WRAPPER="$* --log-file=$logs/%p" TIME_SCALE=15 "$python" "$here/redis_clients.py" replies_resp3
+}
+under_helgrind() {
+    rm -rf "$logs" && mkdir "$logs" || return 1
+    SERVER_WRAPPER="${helgrind[*]} --log-file=$logs/%p" "$here/../server_harness.sh" && clients "${helgrind[@]}" || return 1
+    cat "$logs"/* && without_errors "$logs"/*
+}
+under_memcheck() {
+    rm -rf "$logs" && mkdir "$logs" || return 1
+    clients "${memcheck[@]}" || return 1
+    cat "$logs"/* && without_leaks "$logs"/*
+}
 
 # The same verdict on a program with a race, and on one that leaves a block behind.
 race_is_clean() {
@@ -186,25 +193,33 @@ tests_in_python() {
     passed=$((passed + count))
 }
 
-try "server_harness.sh" "$here/../server_harness.sh"
-try "many clients" stress $((long > 0 ? long / 4 : 5))
-tests_in_python "$python" "$here/robustness.py" $([ "$long" -eq 0 ] || echo --long)
-tests_in_python "$python" "$here/redis_clients.py"
-if command -v valgrind >/dev/null; then
-    try "helgrind" under without_errors "${helgrind[@]}"
-    caught "a race" race_is_clean
-    try "memcheck" under without_leaks "${memcheck[@]}"
-    caught "a leak" leak_is_clean
-else
-    skipped "helgrind, memcheck" valgrind
-fi
-if command -v strace >/dev/null; then
-    try "one thread does the sockets" one_thread_does_sockets
-    caught "another thread does" another_thread_does
-else
-    skipped "one thread does the sockets" strace
-fi
-if [ "$long" -gt 0 ]; then
-    try "kills under load" env CRASH_ROUNDS=$((long / 20 + 1)) "$here/../server_harness.sh"
-fi
+small() {
+    try "server_harness.sh" "$here/../server_harness.sh"
+    try "many clients" stress 5
+    tests_in_python "$python" "$here/robustness.py"
+    tests_in_python "$python" "$here/redis_clients.py"
+    if command -v valgrind >/dev/null; then
+        try "helgrind" under_helgrind
+        caught "a race" race_is_clean
+        try "memcheck" under_memcheck
+        caught "a leak" leak_is_clean
+    else
+        skipped "helgrind, memcheck" valgrind
+    fi
+    if command -v strace >/dev/null; then
+        try "one thread does the sockets" one_thread_does_sockets
+        caught "another thread does" another_thread_does
+    else
+        skipped "one thread does the sockets" strace
+    fi
+}
+
+# A kill takes about three seconds, with the looking for all that was acknowledged.
+large() {
+    try "many clients" stress $((long / 3))
+    try "kills under load" env CRASH_ROUNDS=$((long / 10 + 1)) "$here/../server_harness.sh"
+    tests_in_python "$python" "$here/robustness.py" --long
+}
+
+if [ "$long" -eq 0 ]; then small; else large; fi
 echo "$passed passed, 0 failed"
