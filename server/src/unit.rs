@@ -73,12 +73,17 @@ impl Task {
     }
 }
 
+/// Most answers of commands that write are no longer. Room for that much comes with the unit, so that it is allocated and freed by
+/// the same thread, which is several times as quick.
+const MOSTLY: usize = 32;
+
 impl Unit {
     /// To be answered in a protocol, or not at all.
     pub fn new(task: Task, protocol: Protocol, is_silent: bool, budget: &Arc<Budget>) -> Unit {
         let (budget, reserved) = (Arc::clone(budget), task.memory());
         budget.change(0, reserved);
-        Unit { task, protocol, is_silent, budget, reserved, answer: Vec::new(), tally: Tally::default() }
+        let answer = Vec::with_capacity(MOSTLY);
+        Unit { task, protocol, is_silent, budget, reserved, answer, tally: Tally::default() }
     }
 
     /// The commands in it.
@@ -114,14 +119,15 @@ impl Unit {
 
     /// The answer, and what was done. What it has used of the budget is given back.
     pub fn into_answer(self) -> (Vec<u8>, Tally) {
-        self.budget.change(self.reserved + self.answer.capacity(), 0);
+        self.budget.change(self.reserved + self.answer.len(), 0);
         (self.answer, self.tally)
     }
 
     fn begin_answer(&mut self) -> Answer {
-        self.budget.change(self.answer.capacity(), 0);
-        self.answer = Vec::new();
-        Answer::new(Vec::new(), self.protocol, self.budget.answer_limit())
+        self.budget.change(self.answer.len(), 0);
+        let mut bytes = std::mem::take(&mut self.answer);
+        bytes.clear();
+        Answer::new(bytes, self.protocol, self.budget.answer_limit())
     }
 
     /// Takes the answer down. Says whether it is what the command has written.
@@ -135,7 +141,7 @@ impl Unit {
         }
         self.tally = answer.tally;
         self.answer = answer.into_bytes();
-        self.budget.change(0, self.answer.capacity());
+        self.budget.change(0, self.answer.len());
         outcome.is_ok()
     }
 }
