@@ -103,19 +103,23 @@ impl Workers {
 
 /// Commits what is queued, as one group, until the queue is closed.
 fn commit(store: &Store, jobs: &Queue<Job>, done: &Completions) {
+    let (mut units, mut counts) = (Vec::new(), Vec::new());
     while let Some(mut group) = jobs.take_all() {
-        let counts: Vec<usize> = group.iter().map(|job| job.units.len()).collect();
-        let mut units: Vec<Unit> = group.iter_mut().flat_map(|job| std::mem::take(&mut job.units)).collect();
+        for job in &mut group {
+            counts.push(job.units.len());
+            units.append(&mut job.units);
+        }
         let results = store.transact_all(&mut units);
         for (unit, result) in units.iter_mut().zip(results) {
             if let Err(error) = result {
                 unit.fail(error.into());
             }
         }
-        let mut units = units.into_iter();
-        for (job, count) in group.iter_mut().zip(counts) {
-            job.units = units.by_ref().take(count).collect();
+        let mut committed = units.drain(..);
+        for (job, count) in group.iter_mut().zip(counts.drain(..)) {
+            job.units.extend(committed.by_ref().take(count));
         }
+        drop(committed);
         done.give(group.into_iter().map(Done::Job));
     }
 }

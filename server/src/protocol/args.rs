@@ -2,6 +2,8 @@
 
 use std::ops::Index;
 
+use smallvec::SmallVec;
+
 /// A place in the bytes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -86,8 +88,11 @@ impl Index<usize> for Args<'_> {
 #[derive(Debug)]
 pub struct OwnedArgs {
     bytes: Vec<u8>,
-    spans: Box<[Span]>,
+    spans: SmallVec<[Span; MOSTLY]>,
 }
+
+/// So many arguments need no memory of their own.
+const MOSTLY: usize = 4;
 
 impl OwnedArgs {
     /// The arguments.
@@ -97,6 +102,6 @@ impl OwnedArgs {
 
     /// Bytes of memory that they take.
     pub fn memory(&self) -> usize {
-        self.bytes.len() + size_of_val(&*self.spans)
+        self.bytes.capacity() + if self.spans.spilled() { size_of_val(&*self.spans) } else { 0 }
     }
 }
