@@ -99,9 +99,10 @@ def benchmark(port, case, requests):
 
 def requests_for(port, case, seconds):
     """How many requests take about so long."""
-    few = max(200, 4 * case.clients * case.pipeline)
-    rate = benchmark(port, case, few).rate
-    return max(few, int(rate * seconds))
+    few = max(500, 4 * case.clients * case.pipeline)
+    began = time.monotonic()
+    benchmark(port, case, few)
+    return max(few, int(few / (time.monotonic() - began) * seconds))
 
 
 def measure(servers, cases, rounds, seconds, progress):
@@ -190,7 +191,7 @@ def parse_arguments():
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, help="of each measurement, about")
     arguments = parser.parse_args()
-    arguments.server = os.path.abspath(arguments.server)
+    arguments.server, arguments.data = (os.path.abspath(path) for path in (arguments.server, arguments.data))
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 5)
     arguments.seconds = arguments.seconds or (0.2 if arguments.quick else 2)
     return arguments
