@@ -104,21 +104,8 @@ mod tests {
     #[test]
     fn no_pattern_takes_for_ever() {
         let began = std::time::Instant::now();
-        assert!(!matches(
-            "*a".repeat(100).as_bytes(),
-            "a".repeat(10_000)
-                .as_bytes()
-                .split_last()
-                .unwrap()
-                .1
-                .repeat(1)
-                .as_slice()
-                .iter()
-                .chain(b"b")
-                .copied()
-                .collect::<Vec<u8>>()
-                .as_slice()
-        ));
+        let (pattern, text) = ("*a".repeat(100) + "b", "a".repeat(10_000));
+        assert!(!matches(pattern.as_bytes(), text.as_bytes()));
         assert!(began.elapsed().as_secs() < 5);
     }
 }

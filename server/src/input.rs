@@ -124,6 +124,7 @@ mod tests {
             input.consume(take);
             input.settle(&mut chunks);
         }
+        input.settle(&mut chunks);
         assert!(received == sent);
         assert!(largest > CHUNK, "it grows when it must");
         assert_eq!(input.memory(), 0);

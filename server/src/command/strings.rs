@@ -181,28 +181,32 @@ pub fn getex(writer: &mut dyn Writer, args: Args<'_>, answer: &mut Answer) -> Ou
 
 /// `MSET key value …`
 pub fn mset(writer: &mut dyn Writer, args: Args<'_>, answer: &mut Answer) -> Outcome {
-    set_all(writer, args, "mset", answer)?;
+    check_pairs(args, "mset")?;
+    set_all(writer, args, answer)?;
     answer.ok();
     Ok(())
 }
 
 /// `MSETNX key value …`
 pub fn msetnx(writer: &mut dyn Writer, args: Args<'_>, answer: &mut Answer) -> Outcome {
+    check_pairs(args, "msetnx")?;
     let mut is_any_there = false;
     for key in args.every(1, 2) {
         is_any_there |= expires_at(writer, key)?.is_some();
     }
     if !is_any_there {
-        set_all(writer, args, "msetnx", answer)?;
+        set_all(writer, args, answer)?;
     }
     answer.integer(i64::from(!is_any_there));
     Ok(())
 }
 
-fn set_all(writer: &mut dyn Writer, args: Args<'_>, command: &str, answer: &mut Answer) -> Outcome {
-    if args.len().is_multiple_of(2) {
-        return Err(wrong_count(command));
-    }
+/// Every key has a value.
+fn check_pairs(args: Args<'_>, command: &str) -> Outcome {
+    if args.len().is_multiple_of(2) { Err(wrong_count(command)) } else { Ok(()) }
+}
+
+fn set_all(writer: &mut dyn Writer, args: Args<'_>, answer: &mut Answer) -> Outcome {
     for (key, value) in args.every(1, 2).zip(args.every(2, 2)) {
         writer.set_until(key, value, 0)?;
         answer.tally.sets += 1;

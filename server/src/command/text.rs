@@ -104,13 +104,21 @@ fn keys(reader: &dyn Reader, args: Args<'_>, answer: &mut Answer) -> Outcome {
     keys.sort_unstable();
     answer.line(format_args!("KEYS {}", keys.len()));
     for key in keys {
-        match key.iter().all(|byte| *byte > b' ' && *byte != 0x7f) {
-            true => answer.put(key),
-            false => answer.put(key.escape_ascii().to_string().as_bytes()),
-        }
+        show_word(key, answer);
         answer.line(format_args!(""));
     }
     Ok(())
+}
+
+/// Shows a key as one printable word.
+fn show_word(key: &[u8], answer: &mut Answer) {
+    let is_printable = |byte: &u8| *byte > b' ' && *byte != 0x7f;
+    for part in key.chunk_by(|one, next| is_printable(one) && is_printable(next)) {
+        match part {
+            [byte] if !is_printable(byte) => answer.put(format!("\\x{byte:02x}").as_bytes()),
+            part => answer.put(part),
+        }
+    }
 }
 
 /// `STATS`

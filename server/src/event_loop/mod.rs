@@ -296,11 +296,11 @@ impl EventLoop {
         self.must_accept = false;
         while let Some(listeners) = &self.listeners {
             match listeners.accept() {
-                Ok(None) => break,
-                Ok(Some((stream, address))) => {
+                Ok(None) => {
                     self.is_out_of_descriptors = false;
-                    self.admit(stream, address);
+                    break;
                 }
+                Ok(Some((stream, address))) => self.admit(stream, address),
                 Err(error) if is_out_of_descriptors(&error) => {
                     self.must_accept = true;
                     self.server.counters.out_of_descriptors += 1;
