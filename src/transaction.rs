@@ -89,7 +89,7 @@ impl<'g> Earlier<'g> {
         self.next_lsn += batch.len() as Lsn;
     }
 
-    /// A transaction that comes next.
+    /// A transaction that comes next. What comes behind the last one of a group is never sorted.
     pub fn begin<'a>(&'a mut self, table: &'a Table) -> Transaction<'a> {
         for (first_lsn, batch) in self.unsorted.drain(..) {
             self.changes.extend((first_lsn..).zip(batch).map(|(lsn, change)| ((change.hash(), lsn), change)));

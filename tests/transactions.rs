@@ -13,6 +13,8 @@ use kvwal::vfs::sim::{Call, Fault, SimDisk};
 use kvwal::{Batch, Error, ErrorKind, Options, Result, Size, Store, SyncMode, Transaction, Work};
 use support::{Contents, DIR, contents, open};
 
+type AnyWork<'w> = Box<dyn FnMut(&mut Transaction<'_>) -> Result<()> + Send + 'w>;
+
 const MODES: [SyncMode; 3] = [SyncMode::Always, SyncMode::Interval, SyncMode::None];
 
 fn open_as(disk: &SimDisk, sync: SyncMode) -> Store {
@@ -259,7 +261,7 @@ fn keys_are_those_of_the_moment() {
             transaction.keys(|key| all.push(key.to_vec()))?;
             all.iter().try_for_each(|key| transaction.del(key).map(|found| assert!(found)))
         };
-        let mut works: [Box<dyn FnMut(&mut Transaction<'_>) -> Result<()> + Send>; 5] = [
+        let mut works: [AnyWork<'_>; 5] = [
             Box::new(change),
             // The changes of an earlier work, and then its own.
             Box::new(keys_of),
@@ -376,7 +378,7 @@ fn a_write_earlier_in_the_group_is_seen() {
 fn group_that_fails(store: &Store) -> Vec<Option<ErrorKind>> {
     let read =
         |transaction: &mut Transaction<'_>| transaction.get(b"key").map(|value| assert_eq!(value.unwrap(), b"2"));
-    let mut works: [Box<dyn FnMut(&mut Transaction<'_>) -> Result<()> + Send>; 3] = [
+    let mut works: [AnyWork<'_>; 3] = [
         Box::new(|transaction| transaction.set(b"key", b"2").and(transaction.set(b"new", b"3"))),
         Box::new(read),
         Box::new(|transaction| read(transaction).and(Err(conflict()))),

@@ -148,9 +148,15 @@ impl Buffer {
     }
 
     /// Gives back what was handed over, or could not be.
-    pub fn give_back(&mut self, chunk: Chunk, is_handed_over: bool) {
+    pub fn give_back(&mut self, mut chunk: Chunk, is_handed_over: bool) {
         if is_handed_over {
             self.handed_over = (chunk.end(), chunk.last_lsn);
+            // Unless there is no memory for another, in which case it is kept.
+            if chunk.bytes.len() > CAPACITY
+                && let Some(usual) = AlignedBuf::new(CAPACITY)
+            {
+                chunk.bytes = usual;
+            }
             self.spare = Some(chunk);
         } else {
             self.stuck = Some(chunk);
@@ -266,6 +272,23 @@ mod tests {
         let chunk = buffer.take().unwrap();
         buffer.give_back(chunk, false);
         assert!(!buffer.takes(1), "something is stuck");
+    }
+
+    #[test]
+    fn a_buffer_grows_for_a_long_group_until_that_is_handed_over() {
+        let mut buffer = buffer(5000, 5000).unwrap();
+        buffer.push(&[1; 100], 2);
+        let long = vec![2; CAPACITY + 1];
+        buffer.make_room(long.len()).unwrap();
+        buffer.push(&long, 3);
+        assert!(!buffer.takes(0), "whoever comes next has it handed over first");
+        let chunk = buffer.take().unwrap();
+        let records = &chunk.bytes[chunk.from..chunk.to];
+        assert_eq!((records.len(), &records[..100], &records[100..]), (100 + long.len(), &[1; 100][..], &long[..]));
+        assert_eq!((chunk.end(), chunk.bytes.len() % DIRECT_ALIGN), (5100 + long.len() as u64, 0));
+        buffer.give_back(chunk, true);
+        assert!(buffer.takes(CAPACITY - DIRECT_ALIGN));
+        assert_eq!(buffer.spare.as_ref().map(|spare| spare.bytes.len()), Some(CAPACITY));
     }
 
     #[test]
