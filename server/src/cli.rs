@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use clap_complete::Shell;
 use kvwal::{RecoveryMode, SyncMode};
 
 use crate::config::Config;
+
+// The defaults are words and not values: of values clap keeps copies that are never freed.
 
 /// The kvwal store over TCP: lines for netcat, RESP for Redis clients. OK means durable.
 #[derive(Debug, Parser)]
@@ -21,22 +23,22 @@ pub struct Cli {
     #[arg(long, default_value = "kv-data")]
     dir: PathBuf,
     /// Address to listen at; other than loopback only with --password-file or --insecure
-    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     bind: IpAddr,
     /// Unix socket to listen at, too
     #[arg(long, value_name = "PATH")]
     unix: Option<PathBuf>,
     /// Threads for commands that take long (KEYS, SCAN, SAVE, large answers)
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
     /// Connections at most
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_clients: u32,
     /// When writes are made durable: always (before they are answered), interval:MS, or none (when the system likes)
     #[arg(long, value_name = "MODE", default_value = "always", value_parser = parse_sync)]
     sync: Sync,
     /// What to do when acknowledged data is damaged: refuse to start, or keep the intact prefix
-    #[arg(long, value_enum, default_value_t = Recover::Strict)]
+    #[arg(long, value_enum, default_value = "strict")]
     recover: Recover,
     /// File with the password in its first line
     #[arg(long, value_name = "PATH")]
@@ -48,13 +50,13 @@ pub struct Cli {
     #[arg(long, value_name = "PORT")]
     metrics: Option<u16>,
     /// Megabytes that the buffers of all connections may take together
-    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "MIB", default_value = "512", value_parser = clap::value_parser!(u32).range(1..))]
     buffers: u32,
     /// Seconds that a client may leave its answers unread before it is dropped
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u32).range(1..))]
     patience: u32,
     /// What to log to stderr
-    #[arg(long, value_enum, default_value_t = Level::Info)]
+    #[arg(long, value_enum, default_value = "info")]
     log: Level,
     /// Print a completion script for a shell, and do nothing else
     #[arg(long, value_name = "SHELL", value_enum)]

@@ -272,13 +272,12 @@ impl Connection {
         };
         let mut answer = Answer::new(output.take(), session.protocol, limit);
         let mark = answer.mark();
-        let store = std::sync::Arc::clone(&hands.server.store);
-        let mut turn = Turn { session, server: hands.server, others: hands.others };
+        let turn = &mut Turn { session, server: hands.server, others: hands.others };
         let outcome = match (spec.handler, place) {
-            (_, Place::Queue) => transactions::queue(&mut turn, spec, args, &mut answer),
-            (Handler::Session(run), _) => run(&mut turn, args, &mut answer),
+            (_, Place::Queue) => transactions::queue(turn, spec, args, &mut answer),
+            (Handler::Session(run), _) => run(turn, args, &mut answer),
             (Handler::Plain(run), _) => run(args, &mut answer),
-            (Handler::Read(run), _) => run(&*store, args, &mut answer),
+            (Handler::Read(run), _) => run(&*turn.server.store, args, &mut answer),
             _ => unreachable!("a worker carries these out"),
         };
         let is_done = !answer.is_too_long();
@@ -356,7 +355,6 @@ impl Connection {
             unit.specs().for_each(|spec| server.latencies.record(spec.id, micros));
             let (answer, tally) = unit.into_answer();
             server.counters.tally.add(&tally);
-            server.budget.change(answer.capacity(), 0);
             self.output.push(answer);
         }
         self.account(server);

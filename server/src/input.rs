@@ -91,11 +91,17 @@ impl Input {
     /// Gives back what is not needed until more comes.
     pub fn settle(&mut self, chunks: &mut Chunks) {
         let unread = self.end - self.start;
-        if unread <= SMALL && self.bytes.len() > unread {
-            let rest = self.unread().to_vec();
-            chunks.give(std::mem::replace(&mut self.bytes, rest));
-            (self.start, self.end) = (0, unread);
-        }
+        let fitting = match (unread, self.bytes.len()) {
+            (..=SMALL, len) if len > unread => self.unread().to_vec(),
+            (..CHUNK, len) if len > CHUNK => {
+                let mut chunk = chunks.take();
+                chunk[..unread].copy_from_slice(self.unread());
+                chunk
+            }
+            _ => return,
+        };
+        chunks.give(std::mem::replace(&mut self.bytes, fitting));
+        (self.start, self.end) = (0, unread);
     }
 
     /// Forgets everything.
@@ -129,6 +135,18 @@ mod tests {
         assert!(largest > CHUNK, "it grows when it must");
         assert_eq!(input.memory(), 0);
         assert!(!chunks.0.is_empty() && chunks.0.iter().all(|chunk| chunk.len() == CHUNK));
+    }
+
+    #[test]
+    fn what_was_grown_for_a_large_request_shrinks_behind_it() {
+        let (mut input, mut chunks) = (Input::default(), Chunks::default());
+        let sent = vec![7; 10 * CHUNK];
+        let mut from = &sent[..];
+        while input.read(&mut from, &mut chunks).unwrap().0 > 0 {}
+        assert_eq!(input.unread().len(), sent.len());
+        input.consume(sent.len() - CHUNK / 2);
+        input.settle(&mut chunks);
+        assert_eq!((input.memory(), input.unread().len()), (CHUNK, CHUNK / 2));
     }
 
     #[test]

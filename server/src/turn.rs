@@ -83,7 +83,7 @@ pub struct Queue {
 impl Queue {
     /// Adds a command.
     pub fn push(&mut self, step: Step) {
-        self.memory += step.args.memory() + size_of::<Step>();
+        self.memory += step.memory();
         self.steps.push(step);
     }
 }

@@ -42,6 +42,8 @@ pub struct Unit {
     protocol: Protocol,
     is_silent: bool,
     budget: Arc<Budget>,
+    /// Bytes of the budget that the task uses.
+    reserved: usize,
     answer: Vec<u8>,
     tally: Tally,
 }
@@ -56,11 +58,26 @@ pub enum Task {
     Exec(Vec<Step>, Vec<(Vec<u8>, Lsn)>),
 }
 
+impl Task {
+    /// Bytes of memory that it takes.
+    fn memory(&self) -> usize {
+        match self {
+            Task::One(step) => step.memory(),
+            Task::Refused(_) => 0,
+            Task::Exec(steps, watched) => {
+                let watched: usize = watched.iter().map(|(key, _)| key.len()).sum();
+                steps.iter().map(Step::memory).sum::<usize>() + watched
+            }
+        }
+    }
+}
+
 impl Unit {
     /// To be answered in a protocol, or not at all.
     pub fn new(task: Task, protocol: Protocol, is_silent: bool, budget: &Arc<Budget>) -> Unit {
-        let budget = Arc::clone(budget);
-        Unit { task, protocol, is_silent, budget, answer: Vec::new(), tally: Tally::default() }
+        let (budget, reserved) = (Arc::clone(budget), task.memory());
+        budget.change(0, reserved);
+        Unit { task, protocol, is_silent, budget, reserved, answer: Vec::new(), tally: Tally::default() }
     }
 
     /// The commands in it.
@@ -94,8 +111,9 @@ impl Unit {
         self.end_answer(answer, Err(refusal));
     }
 
-    /// The answer, what was done, and how much of the budget the answer has taken.
+    /// The answer, and what was done. What it has used of the budget is given back.
     pub fn into_answer(self) -> (Vec<u8>, Tally) {
+        self.budget.change(self.reserved + self.answer.capacity(), 0);
         (self.answer, self.tally)
     }
 
@@ -138,6 +156,11 @@ impl Work for Unit {
 }
 
 impl Step {
+    /// Bytes of memory that it takes.
+    pub fn memory(&self) -> usize {
+        self.args.memory() + size_of::<Step>()
+    }
+
     fn run(&self, transaction: &mut Transaction<'_>, answer: &mut Answer) -> Outcome {
         let args = self.args.args();
         match self.spec.handler {

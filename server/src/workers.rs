@@ -6,10 +6,6 @@
 //! The committer takes all jobs that have been queued, and has the units of all of them committed with one call of the
 //! library, so that they share a group commit. While that syncs, the next jobs gather. So however many clients write, there is one
 //! sync for all that were ready together, and a client alone pays for one sync.
-//!
-//! Clients that wait for their answers before they send more all come back at about the same time, but not in the same
-//! turn of the event loop. So when there were several in the last group, the committer gives them a moment
-//! ([`GATHER`] after the last one came) before it takes what there is: a sync costs much more than that.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -106,9 +102,7 @@ impl Workers {
 
 /// Commits what is queued, as one group, until the queue is closed.
 fn commit(store: &Store, jobs: &Queue<Job>, done: &Completions) {
-    let mut last_group = 1;
-    while let Some(mut group) = jobs.take_all(last_group) {
-        last_group = group.len();
+    while let Some(mut group) = jobs.take_all() {
         let counts: Vec<usize> = group.iter().map(|job| job.units.len()).collect();
         let mut units: Vec<Unit> = group.iter_mut().flat_map(|job| std::mem::take(&mut job.units)).collect();
         let results = store.transact_all(&mut units);
@@ -193,8 +187,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Waits for some, gives as many as there were last time a moment to come, and takes all.
-    fn take_all(&self, _expected: usize) -> Option<Vec<T>> {
+    /// Waits for some, and takes all; `None` when the queue is closed and empty.
+    fn take_all(&self) -> Option<Vec<T>> {
         let mut state = self.state.lock();
         loop {
             if !state.items.is_empty() {

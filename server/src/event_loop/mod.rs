@@ -15,7 +15,7 @@ mod listeners;
 mod metrics;
 pub mod stream;
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -238,9 +238,8 @@ impl EventLoop {
             // The client has gone meanwhile. What it wanted is done all the same, and counts.
             _ => {
                 for unit in job.units {
-                    let (answer, tally) = unit.into_answer();
+                    let (_, tally) = unit.into_answer();
                     self.server.counters.tally.add(&tally);
-                    self.server.budget.change(answer.capacity(), 0);
                 }
             }
         }
@@ -321,6 +320,8 @@ impl EventLoop {
         if is_surplus {
             self.server.counters.rejected += 1;
             if self.surplus >= SURPLUS {
+                // In whichever language: there is no time to find out. If it cannot be written, it is not to be.
+                let _ = stream.write(b"-ERR max number of clients reached\r\n");
                 return;
             }
         }
