@@ -25,6 +25,7 @@
  *   - What a call receives it copies; what kv_get() returns is yours to kv_free().
  *   - Outputs are set to NULL and 0 first, so that they are never left uninitialised.
  *   - Calls on one kv_store may run on any number of threads. A kv_batch or a wal_writer serves one thread at a time.
+ *     The function of a kv_transact() may run on another thread than its caller's, which waits.
  *   - Structs that begin with struct_size grow only at the end; set struct_size to sizeof the struct.
  *   - The library never prints, exits, or installs a signal handler.
  *
@@ -175,6 +176,12 @@ typedef struct kv_batch kv_batch;
 /* An open store. Any number of threads may use one handle at once; only kv_close() must be the last call. */
 typedef struct kv_store kv_store;
 
+/*
+ * A transaction, as kv_transact() passes it to the function that is to run. Good until that returns, for the thread that it
+ * runs on.
+ */
+typedef struct kv_txn kv_txn;
+
 /* A log alone, without a store, opened by wal_open(). One thread at a time. */
 typedef struct wal_writer wal_writer;
 
@@ -228,9 +235,9 @@ typedef struct kv_stats {
     size_t struct_size;
     /* Keys looked up, by kv_get(), kv_get_into() and kv_get_many(), found or not. */
     uint64_t gets;
-    /* Keys set, by kv_set(), kv_set_ttl() and kv_write(). */
+    /* Keys set, by kv_set(), kv_set_ttl(), kv_write(), and transactions. */
     uint64_t sets;
-    /* Keys deleted that were there, by kv_del() and kv_write(). */
+    /* Keys deleted that were there, by kv_del(), kv_write(), and transactions. */
     uint64_t dels;
     /* Calls on this handle that ended in an error (a negative result). */
     uint64_t errors;
@@ -286,6 +293,9 @@ typedef struct kv_recovery {
     /* Bytes rewritten and synced because nothing proved them durable. */
     uint64_t bytes_rewritten;
 } kv_recovery;
+
+/* Called by kv_transact(), once. 0 commits what it has changed; non-zero forgets that. */
+typedef int (*kv_txn_fn)(void *ctx, struct kv_txn *t);
 
 /* One record of the log. */
 typedef struct wal_record {
@@ -491,6 +501,90 @@ int kv_batch_clear(struct kv_batch *b);
 
 /* Frees a batch. NULL is fine. Does not block. */
 void kv_batch_free(struct kv_batch *b);
+
+/*
+ * Runs fn, which reads keys with kv_txn_get() and changes them with kv_txn_set(), kv_txn_set_ttl() and kv_txn_del(), all
+ * of it at one moment: nobody else writes between what it reads and what it writes, and its changes are made all at once,
+ * as by kv_write(). When fn returns 0 they are committed; otherwise nothing is written.
+ *
+ * fn gets ctx, and runs once: on this thread, or on another one that is inside a call on the same handle at that moment,
+ * while this one waits. Until it returns every writer waits, so it should be quick, and wait for nobody. It must return
+ * (no longjmp, no exception), and use the store by kv_txn_* alone: a call that writes, syncs, makes a checkpoint or begins
+ * a transaction on the same handle is KV_INVALID, kv_close() is not allowed, and one that reads sees none of its changes.
+ *
+ * Blocks as kv_set() does, also if only others have written: what fn has seen is on stable storage when this returns.
+ * Transactions and other writes of several threads share a sync; if nobody writes there is none.
+ *
+ * Returns KV_OK; KV_CONFLICT if fn returned non-zero; and the errors of kv_set(), after which nothing was changed (but see
+ * KV_FAILED).
+ */
+int kv_transact(struct kv_store *s,
+                kv_txn_fn fn,
+                void *ctx);
+
+/*
+ * Looks key up: what the transaction has changed itself, else what is there. On KV_OK *value points to the value, which is
+ * *value_len bytes long and good until the transaction's function returns; it is not NULL for an empty value, and not to
+ * be freed. Otherwise NULL and 0. Never waits for the disk.
+ *
+ * Returns KV_OK; KV_NOT_FOUND; KV_INVALID; KV_TOO_LARGE.
+ */
+int kv_txn_get(struct kv_txn *t,
+               const void *key,
+               size_t key_len,
+               const void **value,
+               size_t *value_len);
+
+/*
+ * Sets key to value. key and value are copied. Does not block.
+ *
+ * Returns KV_OK; KV_INVALID; KV_TOO_LARGE; KV_NO_MEMORY. A failed call changes nothing; whether the rest is committed is
+ * up to the function.
+ */
+int kv_txn_set(struct kv_txn *t, const void *key, size_t key_len, const void *value, size_t value_len);
+
+/*
+ * As kv_txn_set(), but the key is gone ttl_ms milliseconds after the transaction began (system clock). A ttl_ms of 0 is
+ * KV_INVALID.
+ */
+int kv_txn_set_ttl(struct kv_txn *t,
+                   const void *key,
+                   size_t key_len,
+                   const void *value,
+                   size_t value_len,
+                   uint64_t ttl_ms);
+
+/*
+ * Deletes key. Does not block.
+ *
+ * Returns KV_OK; KV_NOT_FOUND if it was not there; KV_INVALID; KV_TOO_LARGE; KV_NO_MEMORY.
+ */
+int kv_txn_del(struct kv_txn *t, const void *key, size_t key_len);
+
+/*
+ * Sets key to value if it is not there. key and value are copied.
+ *
+ * Blocks as kv_transact() does.
+ *
+ * Returns KV_OK; KV_CONFLICT if it is there, and then it stays as it is; and the errors of kv_set().
+ */
+int kv_set_if_absent(struct kv_store *s, const void *key, size_t key_len, const void *value, size_t value_len);
+
+/*
+ * Sets key to value if its value is expected, byte for byte; an expiry is dropped. All three are copied.
+ *
+ * Blocks as kv_transact() does.
+ *
+ * Returns KV_OK; KV_NOT_FOUND if the key is not there, KV_CONFLICT if its value is another one, and then nothing is
+ * changed; and the errors of kv_set().
+ */
+int kv_compare_and_set(struct kv_store *s,
+                       const void *key,
+                       size_t key_len,
+                       const void *expected,
+                       size_t expected_len,
+                       const void *value,
+                       size_t value_len);
 
 /*
  * Encodes *r as it stands, LSNs included, into buf, and stores the length in *written. If buf is too small, or NULL

@@ -40,7 +40,7 @@ const GATHER_TOTAL: Duration = Duration::from_micros(150);
 
 /// Something to be committed.
 pub trait Request {
-    /// Bytes that it takes in the log.
+    /// Bytes that it takes in the log, as far as that is known.
     fn log_bytes(&self) -> usize;
 }
 

@@ -10,16 +10,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::checkpoint;
 use crate::checkpoints::{Checkpoints, Newest};
-use crate::commit::{CommitQueue, Committer, Request};
+use crate::commit::{CommitQueue, Committer};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Lsn, Op, Record};
+use crate::format::{Lsn, Op};
 use crate::options::{Options, SyncMode};
 use crate::sys::sync::Mutex;
-use crate::table::{Change, Snapshot, Table};
+use crate::sys::thread;
+use crate::table::{Snapshot, Table};
 use crate::vfs::stream::Stream;
 use crate::vfs::{Access, File, Vfs};
 use crate::wal::Latch;
-use crate::wal::pair::{Appended, LogPair};
+use crate::wal::pair::{Appended, Locked, LogPair};
+use crate::write::{self, Write};
 
 /// Shared by the callers' threads and the background threads of a store.
 pub struct Engine {
@@ -35,6 +37,8 @@ pub struct Engine {
     visible: Mutex<Visible>,
     /// A checkpoint is requested when the log is longer than this.
     checkpoint_above: AtomicU64,
+    /// The thread that runs works, 0 if there is none.
+    worker: AtomicU64,
     sets: AtomicU64,
     dels: AtomicU64,
 }
@@ -50,57 +54,16 @@ pub struct Visible {
     pub wal_bytes: u64,
 }
 
-/// Changes that are committed together.
-pub enum Write {
-    /// A change alone.
-    One([Change; 1]),
-    /// A batch.
-    Many(Vec<Change>),
-}
-
-impl Write {
-    fn changes(&self) -> &[Change] {
-        match self {
-            Write::One(change) => change,
-            Write::Many(changes) => changes,
-        }
-    }
-
-    fn changes_mut(&mut self) -> &mut [Change] {
-        match self {
-            Write::One(change) => change,
-            Write::Many(changes) => changes,
-        }
-    }
-
-    /// As the log has it; the writer sets the LSNs.
-    fn records(&self) -> impl Iterator<Item = Record<'_>> + Clone {
-        let changes = self.changes();
-        changes.iter().enumerate().map(|(at, change)| {
-            let block = change.block();
-            Record {
-                lsn: 0,
-                durable_lsn: 0,
-                op: change.op(),
-                more: at + 1 < changes.len(),
-                expires_at: block.expires_at(),
-                key: block.key(),
-                value: block.value(),
-            }
-        })
-    }
-}
-
-impl Request for Write {
-    fn log_bytes(&self) -> usize {
-        self.records().map(|record| record.encoded_len()).sum()
-    }
-}
-
 impl Committer<Write> for Engine {
     fn commit(&self, group: &mut [Write]) -> Result<()> {
         let _unwinding = LatchOnPanic(&self.latch);
-        let appended = self.logs.append(group.iter().flat_map(Write::records))?;
+        let appended = match group.iter().any(Write::has_works) {
+            false => self.logs.append(group.iter().flat_map(Write::records))?,
+            true => match self.run_and_append(group)? {
+                Some(appended) => appended,
+                None => return Ok(()),
+            },
+        };
         if self.options.sync == SyncMode::Always {
             // Not before, for the sync has taken a while.
             self.table.prefetch(group.iter().flat_map(Write::changes));
@@ -136,6 +99,7 @@ impl Engine {
             queue: CommitQueue::new(),
             visible: Mutex::new(visible),
             checkpoint_above: AtomicU64::new(threshold.unwrap_or(u64::MAX)),
+            worker: AtomicU64::new(0),
             sets: AtomicU64::new(0),
             dels: AtomicU64::new(0),
         }
@@ -143,12 +107,13 @@ impl Engine {
 
     /// Commits changes; returns them, applied.
     pub fn write(&self, write: Write) -> Result<Write> {
+        self.check_caller()?;
         let written = match self.options.sync {
             SyncMode::Always => self.queue.submit(write, self)?,
             // There is no sync to be shared, so nobody waits for anybody but for the log's lock.
             SyncMode::Interval | SyncMode::None => {
                 // Meanwhile the records are encoded.
-                self.table.prefetch(write.changes().iter());
+                self.table.prefetch(write.changes());
                 let mut group = [write];
                 self.commit(&mut group)?;
                 let [written] = group;
@@ -165,23 +130,49 @@ impl Engine {
         Ok(written)
     }
 
+    /// Runs the works of a group and appends what they have decided, and all else; `None` if that is nothing.
+    fn run_and_append(&self, group: &mut [Write]) -> Result<Option<Locked<'_>>> {
+        let log = self.logs.lock()?;
+        self.latch.check()?;
+        {
+            let _at_work = AtWork::begin(&self.worker);
+            write::run_works(group, &self.table, log.state().at.last_lsn, self.vfs.now_ms());
+        }
+        let records = group.iter().flat_map(Write::records);
+        match records.clone().next() {
+            Some(_) => self.logs.append_locked(log, records).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// An error if the caller is a work of a transaction, which has the log already.
+    fn check_caller(&self) -> Result<()> {
+        match self.worker.load(Ordering::Relaxed) {
+            worker if worker != 0 && worker == thread::pointer() => {
+                Err(Error::new(ErrorKind::Invalid, "a transaction of the same store is under way on this thread"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn apply(&self, group: &mut [Write], appended: Appended) -> Result<()> {
         let mut visible = self.visible.lock();
         let mut lsn = visible.lsn + 1;
         for write in group {
-            let changes = write.changes_mut();
-            let count = changes.len() as Lsn;
-            let applied = match changes {
-                [change] => self.table.apply(change, lsn, || self.vfs.now_ms()),
-                changes => self.table.apply_batch(changes, lsn, || self.vfs.now_ms()),
-            };
-            // In the log but not in the table, for want of memory: only a new open brings the two together again. What
-            // is in the table is to be seen by scans as it is by lookups.
-            applied.map_err(|error| {
-                visible.lsn = appended.at.last_lsn;
-                self.latch.set(&error)
-            })?;
-            lsn += count;
+            for batch in write.batches_mut() {
+                let count = batch.len() as Lsn;
+                let applied = match batch {
+                    [change] => self.table.apply(change, lsn, || self.vfs.now_ms()),
+                    changes => self.table.apply_batch(changes, lsn, || self.vfs.now_ms()),
+                };
+                // In the log but not in the table, for want of memory: only a new open brings the two together again.
+                // What is in the table is to be seen by scans as it is by lookups.
+                applied.map_err(|error| {
+                    visible.lsn = appended.at.last_lsn;
+                    self.latch.set(&error)
+                })?;
+                lsn += count;
+            }
         }
         *visible = Visible { lsn: lsn - 1, durable_lsn: appended.at.durable_lsn, wal_bytes: appended.bytes };
         if appended.bytes > self.checkpoint_above.load(Ordering::Relaxed) {
@@ -209,6 +200,7 @@ impl Engine {
 
     /// Makes every earlier write durable.
     pub fn sync(&self) -> Result<()> {
+        self.check_caller()?;
         let at = self.logs.sync()?;
         let mut visible = self.visible.lock();
         visible.durable_lsn = visible.durable_lsn.max(at.durable_lsn);
@@ -217,6 +209,7 @@ impl Engine {
 
     /// Returns when a checkpoint covers everything that is visible now.
     pub fn checkpoint(&self) -> Result<()> {
+        self.check_caller()?;
         self.latch.check()?;
         self.checkpoints.ensure(self.visible().lsn, || {
             let made = self.make_checkpoint();
@@ -278,6 +271,22 @@ impl Engine {
             return Err(Error::new(ErrorKind::Io, format!("what was read back is not what was written: {what}")));
         }
         Ok(Newest { lsn: written.lsn, file_len: written.file_len })
+    }
+}
+
+/// Says which thread runs works, while it does.
+struct AtWork<'a>(&'a AtomicU64);
+
+impl AtWork<'_> {
+    fn begin(worker: &AtomicU64) -> AtWork<'_> {
+        worker.swap(thread::pointer(), Ordering::Relaxed);
+        AtWork(worker)
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.swap(0, Ordering::Relaxed);
     }
 }
 

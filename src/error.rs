@@ -38,7 +38,7 @@ pub enum ErrorKind {
     Forked = -12,
     /// The caller's buffer is too small.
     Buffer = -13,
-    /// A bug in this crate.
+    /// A bug in this crate, or in the work of a transaction: it panicked.
     Internal = -14,
 }
 

@@ -34,11 +34,14 @@ mod store;
 mod sys;
 mod table;
 pub mod threads;
+mod transaction;
 pub mod vfs;
 pub mod wal;
+mod write;
 
 pub use batch::Batch;
 pub use error::{Error, ErrorKind, Result};
 pub use options::{Options, RecoveryMode, Size, SyncMode};
 pub use report::{Report, Verdict};
 pub use store::{Stats, Store};
+pub use transaction::{Entry, Transaction, Work};

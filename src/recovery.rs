@@ -8,7 +8,9 @@
 //!    LSN 1.
 //! 2. `wal.log` is read from its beginning; LSNs decide what is applied: those above the checkpoint's. Then `wal.next`,
 //!    if it is there and goes on where `wal.log` ends. (If the checkpoint covers everything before `wal.next`, it does
-//!    not matter how `wal.log` ends, or whether it is damaged: the crash came before it could be retired.)
+//!    not matter how `wal.log` ends, or whether it is damaged: the crash came before it could be retired.) A `wal.next`
+//!    without a `wal.log` is the log itself, if it goes on from the checkpoint: the crash came while its name was made anew
+//!    ([`LogPair::prepare`](crate::wal::pair::LogPair::prepare)). It gets its name back before anything else is changed.
 //! 3. Reading stops at the first record that is not valid; the rest is searched for evidence, and the verdict found.
 //!
 //! Files that cannot be those of one store (a log that begins behind a gap, or does not reach the checkpoint; a
@@ -73,20 +75,23 @@ pub struct Recovered {
     pub checkpoint: Option<Header>,
     /// What was found and done.
     pub report: Report,
+    /// There was no store before.
+    pub is_new: bool,
 }
 
 /// Recovers the store in `dir`, or makes a new one. The caller has locked the directory.
 pub fn recover(vfs: &dyn Vfs, dir: &Path, options: &Options) -> Result<Recovered> {
     let started = Instant::now();
-    let mut names = Names::look_up(vfs, dir)?;
-    if names.is_new(vfs, dir)? {
+    let names = Names::look_up(vfs, dir)?;
+    let is_new = names.is_new(vfs, dir)?;
+    if is_new {
         create_log(vfs, dir, names.log)?;
-        names.log = true;
     }
     for _ in 0..MOST_EXAMINATIONS {
-        let found = examine(vfs, dir, &names, options.recovery)?;
+        let found = examine(vfs, dir, options.recovery)?;
         if let Some(mut recovered) = repair(vfs, dir, found)? {
             recovered.report.elapsed = started.elapsed();
+            recovered.is_new = is_new;
             return Ok(recovered);
         }
     }
@@ -216,14 +221,18 @@ impl LogFile {
 }
 
 /// Reads everything, changes nothing.
-fn examine(vfs: &dyn Vfs, dir: &Path, names: &Names, mode: RecoveryMode) -> Result<Found> {
-    if !names.log {
-        let others = if names.checkpoint { checkpoint::NAME } else { NEXT };
-        return Err(Error::corrupt(format!("{}: there is {others} but no {LOG}", dir.display())));
+fn examine(vfs: &dyn Vfs, dir: &Path, mode: RecoveryMode) -> Result<Found> {
+    let names = Names::look_up(vfs, dir)?;
+    if !names.log && !names.next {
+        return Err(Error::corrupt(format!("{}: there is {} but no {LOG}", dir.display(), checkpoint::NAME)));
     }
-    let log_path = dir.join(LOG);
+    let log_path = dir.join(if names.log { LOG } else { NEXT });
     let log_file = open_log(vfs, &log_path)?;
     let log_first = scan::first_lsn(&*log_file, &log_path)?;
+    if !names.log && log_first.is_none() {
+        let message = format!("{}: there is no {LOG}, and {NEXT} does not begin with a record", dir.display());
+        return Err(Error::corrupt(message));
+    }
 
     let mut replay = Replay::new(vfs)?;
     let mut checkpoint_is_bad = false;
@@ -254,7 +263,7 @@ fn examine(vfs: &dyn Vfs, dir: &Path, names: &Names, mode: RecoveryMode) -> Resu
     let log_scan = replay.scan(&*log_file, &log_path, log_first.unwrap_or(after + 1))?;
     let mut log =
         LogFile { file: log_file, path: log_path, scan: log_scan, fate: Fate::Keep, behind: Behind::default() };
-    let mut next = match names.next {
+    let mut next = match names.log && names.next {
         true => Some(examine_next(vfs, dir, &mut log, &mut replay)?),
         false => None,
     };
@@ -626,7 +635,12 @@ fn open_log(vfs: &dyn Vfs, path: &Path) -> Result<Arc<dyn File>> {
 
 /// Changes the files so that they are what was recovered. `None` if they do not hold that any more; then nothing was cut.
 fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Option<Recovered>> {
-    let Found { table, mut report, checkpoint, checkpoint_is_bad, log, next, outcome, unfinished } = found;
+    let Found { table, mut report, checkpoint, checkpoint_is_bad, mut log, next, outcome, unfinished } = found;
+    let log_path = dir.join(LOG);
+    if log.path != log_path {
+        vfs.rename(&log.path, &log_path).map_err(|cause| Error::file("rename", &log.path, &cause))?;
+        log.path = log_path;
+    }
     // What was read may have names that only the page cache knows; what follows relies on them.
     repair::sync_dir(vfs, dir)?;
     for file in [Some(&log), next.as_ref()].into_iter().flatten().filter(|file| file.fate == Fate::Keep) {
@@ -669,7 +683,7 @@ fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Option<Recovered>> 
         let at = Position { end: log.kept_len(), last_lsn: outcome.last_lsn, durable_lsn: outcome.last_lsn };
         (log.file, at)
     };
-    Ok(Some(Recovered { table, log: open(log), next: next.map(open), checkpoint, report }))
+    Ok(Some(Recovered { table, log: open(log), next: next.map(open), checkpoint, report, is_new: false }))
 }
 
 /// Saves what is going to be cut off a log; returns how many bytes that were.

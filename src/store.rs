@@ -10,7 +10,7 @@ use std::{io, mem};
 
 use crate::batch::Batch;
 use crate::checkpoints::Newest;
-use crate::engine::{Engine, Write};
+use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, Lsn, Op};
 use crate::lock::{self, DirLock};
@@ -20,12 +20,15 @@ use crate::sys::block::Block;
 use crate::sys::clock::Instant;
 use crate::sys::event::Bell;
 use crate::sys::fork::Owner;
+use crate::sys::loan;
 use crate::sys::thread::Thread;
 use crate::table::{Change, Cursor, is_expired};
+use crate::transaction::{Entry, Transaction, Work, Works};
 use crate::vfs::Vfs;
 use crate::vfs::os::OsVfs;
 use crate::wal::Latch;
 use crate::wal::pair::{Ahead, LogPair};
+use crate::write::{Transactions, Write};
 
 /// A durable key-value store in a directory.
 ///
@@ -103,7 +106,7 @@ impl Store {
 
     fn open_locked(vfs: Arc<dyn Vfs>, dir: PathBuf, options: &Options) -> Result<Store> {
         let owner = Owner::current().map_err(|cause| Error::file("open", &dir, &cause))?;
-        let Recovered { table, log, next, checkpoint, report } = recovery::recover(&*vfs, &dir, options)?;
+        let Recovered { table, log, next, checkpoint, report, is_new } = recovery::recover(&*vfs, &dir, options)?;
         let latch = Arc::new(Latch::default());
         let ahead = options.preallocate_bytes();
         let fills = options.sync == SyncMode::Always && Ahead::wants_filler(ahead);
@@ -114,6 +117,9 @@ impl Store {
         let ahead = Ahead { bytes: ahead, filler: bell.clone().filter(|_| fills) };
         let modes = (options.sync, ahead);
         let logs = LogPair::new(Arc::clone(&vfs), &dir, log, next, modes, bell.clone(), Arc::clone(&latch));
+        if is_new {
+            logs.trust_name();
+        }
         let newest = checkpoint.map(|header| Newest { lsn: header.lsn, file_len: header.file_len });
         let engine = Arc::new(Engine::new(vfs, dir, options.clone(), table, logs, latch, newest));
         let stop = Arc::new(AtomicBool::new(false));
@@ -177,7 +183,7 @@ impl Store {
         }
         match self.engine.write(Write::One([change]))? {
             Write::One([change]) => Ok(change.found()),
-            Write::Many(_) => unreachable!("the queue gives back what it was given"),
+            _ => unreachable!("the queue gives back what it was given"),
         }
     }
 
@@ -197,10 +203,89 @@ impl Store {
     }
 
     fn change(&self, op: Op, key: &[u8], value: &[u8], expires_at: u64) -> Result<Change> {
-        format::check_lengths(key, value)?;
-        let block = Block::new(self.engine.table.pool(), key, value, expires_at)
-            .ok_or_else(|| Error::no_memory(key.len() + value.len()))?;
-        Ok(self.engine.table.change(op, block))
+        self.engine.table.new_change(op, key, value, expires_at)
+    }
+
+    /// Runs `work`, which reads keys and makes changes, as a whole at one moment: nobody else writes between what it reads
+    /// and what it writes, and its changes are made all at once. Returns what it returns, once that is durable together with
+    /// all that it has seen. After an error nothing is changed. For what it may do see [`Work`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = kvwal::Store::open(dir.path().join("store"), &kvwal::Options::default())?;
+    /// store.set(b"alice", &[10])?;
+    /// let moved = store.transact(|transaction| {
+    ///     let balance = transaction.get(b"alice")?.unwrap_or_default();
+    ///     if balance < vec![7] {
+    ///         return Ok(false);
+    ///     }
+    ///     transaction.set(b"alice", &[balance[0] - 7])?;
+    ///     transaction.set(b"bob", &[7])?;
+    ///     Ok(true)
+    /// })?;
+    /// assert!(moved && store.get(b"bob")? == Some(vec![7]));
+    /// # Ok::<(), kvwal::Error>(())
+    /// ```
+    pub fn transact<R: Send>(&self, work: impl FnOnce(&mut Transaction<'_>) -> Result<R> + Send) -> Result<R> {
+        let (mut work, mut answer) = (Some(work), None);
+        let run = |transaction: &mut Transaction<'_>| {
+            let work = work.take().expect("a work runs once");
+            answer = Some(work(transaction)?);
+            Ok(())
+        };
+        self.transact_all(&mut [run]).pop().expect("one result for each")?;
+        Ok(answer.expect("a work that succeeded has returned"))
+    }
+
+    /// Runs works as [`transact`](Self::transact) does, each for itself and after the one before it, and returns their results
+    /// in the same order. They share as few group commits as a sensible length of those allows: hundreds of small ones, one.
+    /// If one of these fails so do the works that come after it, which are not run.
+    pub fn transact_all<W: Work + Send>(&self, works: &mut [W]) -> Vec<Result<()>> {
+        let count = works.len();
+        let mut results = Vec::with_capacity(count);
+        let mut run = |(number, mut transaction): (usize, Transaction<'_>)| {
+            let work: &mut W = &mut works[number];
+            work.run(&mut transaction)?;
+            Ok(transaction.into_changes())
+        };
+        let ran = loan::lend::<Works, _>(&mut run, |works| {
+            self.check_process()?;
+            while results.len() < count {
+                let (first, left) = (results.len(), count - results.len());
+                let write = Write::Transactions(Transactions::new(works.clone(), first, left));
+                let Write::Transactions(done) = self.engine.write(write)? else {
+                    unreachable!("the queue gives back what it was given")
+                };
+                results.extend(done.into_results());
+            }
+            Ok(())
+        });
+        if let Err(error) = ran {
+            results.resize(count, Err(error));
+        }
+        results
+    }
+
+    /// Sets `key` to `value` if it is not there; says whether it did.
+    pub fn set_if_absent(&self, key: &[u8], value: &[u8]) -> Result<bool> {
+        self.compare_and_set(key, None, Some(value))
+    }
+
+    /// Sets `key` to `value`, or deletes it, if its value is `expected`, or if it is not there and that is what is expected;
+    /// says whether it was so.
+    pub fn compare_and_set(&self, key: &[u8], expected: Option<&[u8]>, value: Option<&[u8]>) -> Result<bool> {
+        format::check_lengths(key, value.unwrap_or_default())?;
+        self.transact(|transaction| {
+            let is_expected = transaction.get_with(key, |entry| Some(entry.value) == expected)?;
+            if !is_expected.unwrap_or(expected.is_none()) {
+                return Ok(false);
+            }
+            match value {
+                Some(value) => transaction.set(key, value)?,
+                None => drop(transaction.del(key)?),
+            }
+            Ok(true)
+        })
     }
 
     /// The value of `key`.
@@ -214,6 +299,14 @@ impl Store {
         let mut result = None;
         self.look_up(key, |value| result = Some(found(value)))?;
         Ok(result)
+    }
+
+    /// As [`get_with`](Self::get_with), with all that is known of the key.
+    pub fn entry_with<R>(&self, key: &[u8], found: impl FnOnce(Entry<'_>) -> R) -> Result<Option<R>> {
+        self.check_process()?;
+        format::check_lengths(key, b"")?;
+        let living = |block: &Block| (!self.has_expired(block)).then(|| found(Entry::of(block, block.lsn())));
+        Ok(self.engine.table.get(key, living).flatten())
     }
 
     /// As [`get_with`](Self::get_with), for whoever has called [`check_process`](Self::check_process); says whether the key

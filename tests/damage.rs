@@ -639,6 +639,45 @@ fn logs_doubled_swapped_or_missing() {
 }
 
 #[test]
+fn a_second_log_alone_is_the_log_if_it_goes_on_from_the_checkpoint() {
+    for checkpointed in [false, true] {
+        let (intact, states) = with_two_logs(checkpointed);
+        let log = intact.contents(LOG).unwrap();
+        kvwal::vfs::Vfs::rename(&intact, LOG.as_ref(), NEXT.as_ref()).unwrap();
+        kvwal::vfs::Vfs::sync_dir(&intact, DIR.as_ref()).unwrap();
+        let first_record = log.len() / if checkpointed { 3 } else { 6 };
+        for byte in (0..=log.len()).step_by(3) {
+            let disk = intact.fork();
+            let mut damaged = log.clone();
+            if let Some(byte) = damaged.get_mut(byte) {
+                *byte ^= 4;
+            }
+            disk.overwrite(NEXT, &damaged);
+            disk.keep_moments(1024, 1);
+            let before = disk.all_files();
+            if byte < first_record {
+                assert_eq!(
+                    support::open(&disk).err().map(|error| error.kind()),
+                    Some(ErrorKind::Corrupt),
+                    "byte {byte}"
+                );
+                assert_eq!(disk.all_files(), before, "byte {byte}");
+                continue;
+            }
+            let store = support::open(&disk).unwrap_or_else(|error| panic!("byte {byte}: {error}"));
+            let whole_records = byte / first_record + if checkpointed { 3 } else { 0 };
+            assert_eq!(contents(&store), states[whole_records].1, "byte {byte}");
+            assert_eq!(disk.contents(NEXT), None);
+            for (at, moment) in disk.take_moments().iter().enumerate() {
+                let disk = moment.crashed(at as u64);
+                let store = support::open(&disk).unwrap_or_else(|error| panic!("call {at} of that: {error}"));
+                assert_eq!(contents(&store), states[whole_records].1, "byte {byte}, call {at} of the recovery");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_damaged_log_that_the_checkpoint_covers_is_left_as_it_is_until_it_is_retired() {
     let (disk, states) = with_two_logs_and_a_checkpoint_of_both();
     let (log, next) = (disk.contents(LOG).unwrap(), disk.contents(NEXT).unwrap());

@@ -251,6 +251,88 @@ fn a_failed_sync_of_the_directory_during_a_checkpoint_is_final() {
     }
 }
 
+/// A write behind a checkpoint of which the last sync failed, then another checkpoint, in which the power fails.
+fn goes_on_through_the_next_checkpoint(disk: &SimDisk, model: &mut Model, seed: u64) {
+    let store = model.check(disk, "reopened");
+    model.change(&store, 10, &Step::Set(1, 60)).unwrap();
+    disk.keep_moments(1024, seed);
+    store.checkpoint().unwrap();
+    for (at, moment) in disk.take_moments().iter().enumerate() {
+        for crash in 0..4 {
+            model.clone().check(&moment.crashed(crash), &format!("call {at} of the next checkpoint, seed {seed}"));
+        }
+        model.clone().check(&moment.killed(seed), &format!("killed at call {at} of the next checkpoint, seed {seed}"));
+    }
+}
+
+#[test]
+fn a_log_whose_retiring_sync_failed_keeps_its_records_through_the_next_checkpoint() {
+    for seed in 0..8 {
+        let (disk, mut model, store) = opened(seed);
+        disk.fail(Fault { call: Some(Call::SyncDir), after: 2, times: 1, errno: libc::EIO, short_first: false });
+        assert_eq!(store.checkpoint().unwrap_err().kind(), ErrorKind::Failed);
+        drop(store);
+        disk.kill();
+        goes_on_through_the_next_checkpoint(&disk, &mut model, seed);
+    }
+}
+
+#[test]
+fn a_log_that_was_killed_before_its_retiring_was_synced_keeps_its_records_through_the_next_checkpoint() {
+    for seed in 0..8 {
+        let (disk, mut model, store) = opened(seed);
+        disk.keep_moments(1024, seed);
+        store.checkpoint().unwrap();
+        drop(store);
+        let moments = disk.take_moments();
+        let killed = moments.iter().map(|moment| moment.killed(seed)).find(|disk| {
+            let has = |name: &str| disk.contents(format!("{DIR}/{name}")).is_some();
+            has("checkpoint.dat") && !has("wal.next")
+        });
+        let disk = killed.expect("the log is retired last");
+        fail_next(&disk, Call::SyncDir, 1, libc::EIO);
+        assert_eq!(open(&disk).err().map(|error| error.kind()), Some(ErrorKind::Io));
+        goes_on_through_the_next_checkpoint(&disk, &mut model, seed);
+    }
+}
+
+#[test]
+fn renewing_the_name_of_a_log_may_fail_at_any_call() {
+    // A found log with a record is renamed there and back before the next checkpoint begins.
+    for seed in 0..2 {
+        for (call, after) in [(Call::Rename, 0), (Call::Rename, 1), (Call::SyncDir, 0), (Call::SyncDir, 1)] {
+            let (disk, mut model, store) = opened(seed);
+            store.close().unwrap();
+            let store = model.check(&disk, "reopened");
+            model.change(&store, 10, &Step::Set(1, 60)).unwrap();
+            disk.fail(Fault { call: Some(call), after, times: 1, errno: libc::ENOSPC, short_first: false });
+            // A renaming that failed may be tried again; a sync may not.
+            let expected = if call == Call::Rename { ErrorKind::NoSpace } else { ErrorKind::Failed };
+            assert_eq!(store.checkpoint().unwrap_err().kind(), expected, "{call:?} {after}");
+            if call == Call::Rename {
+                model.change(&store, 11, &Step::Set(2, 60)).unwrap();
+                let (forked, model_then) = (disk.fork(), model.clone());
+                store.checkpoint().unwrap();
+                model.change(&store, 12, &Step::Set(3, 60)).unwrap();
+                store.close().unwrap();
+                model.check_and_go_on(&disk, "after another attempt");
+                for seed in 0..4 {
+                    let (disk, mut model) = (forked.fork(), model_then.clone());
+                    disk.crash(seed);
+                    goes_on_through_the_next_checkpoint(&disk, &mut model, seed);
+                }
+                continue;
+            }
+            drop(store);
+            let killed = disk.fork();
+            killed.kill();
+            goes_on_through_the_next_checkpoint(&killed, &mut model.clone(), seed);
+            disk.crash(seed);
+            goes_on_through_the_next_checkpoint(&disk, &mut model, seed);
+        }
+    }
+}
+
 /// The kinds of error that a failing call may lead to.
 fn is_documented(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Io | ErrorKind::NoSpace | ErrorKind::Failed)

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use kvwal::vfs::sim::SimDisk;
-use kvwal::{Options, Size, Store};
+use kvwal::{Error, ErrorKind, Options, Size, Store, SyncMode, Transaction};
 use shuttle::scheduler::RandomScheduler;
 use shuttle::{Config, Runner, thread};
 use support::{DIR, contents};
@@ -81,8 +81,92 @@ fn a_seed_decides_everything_that_threads_do_to_each_other() {
     assert_eq!(runs.len(), 20, "each run has a schedule of its own");
 }
 
+fn times() -> usize {
+    std::env::var("KVWAL_SCHEDULES").map_or(1, |times| times.parse().expect("KVWAL_SCHEDULES is a number"))
+}
+
 #[test]
 fn three_writers_and_a_checkpoint() {
-    let times = std::env::var("KVWAL_SCHEDULES").map_or(1, |times| times.parse().expect("KVWAL_SCHEDULES is a number"));
-    with_schedules(1, 200 * times, || _ = write_and_look_again(&SimDisk::new(1)));
+    with_schedules(1, 200 * times(), || _ = write_and_look_again(&SimDisk::new(1)));
+}
+
+fn number(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes(bytes.try_into().unwrap())
+}
+
+/// Writers that count in transactions, of which each sees the one before it, also in its group; and in between set a key
+/// that the others read beside the counter.
+fn count_together(mode: SyncMode) {
+    let disk = SimDisk::new(1);
+    let options = Options { sync: mode, checkpoint_wal_bytes: Size::Bytes(250), ..Options::default() };
+    let store = Arc::new(Store::open_on(Arc::new(disk.clone()), DIR, &options).unwrap());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let write = |writer: u32| {
+        let (store, seen) = (Arc::clone(&store), Arc::clone(&seen));
+        thread::spawn(move || {
+            for turn in 0..WRITES {
+                let before = store.transact(|transaction| {
+                    let before = transaction.get_with(b"counter", |entry| number(entry.value))?.unwrap_or(0);
+                    transaction.set(b"counter", &(before + 1).to_be_bytes())?;
+                    if let Some(own) = transaction.get(&writer.to_be_bytes())? {
+                        assert_eq!(number(&own), turn - 1, "what it has set itself");
+                    }
+                    Ok(before)
+                });
+                let before = before.unwrap();
+                assert!(store.get(b"counter").unwrap().is_some_and(|now| number(&now) > before));
+                seen.lock().unwrap().push(before);
+                store.set(&writer.to_be_bytes(), &turn.to_be_bytes()).unwrap();
+            }
+        })
+    };
+    let writers: Vec<_> = (0..WRITERS).map(write).collect();
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    let mut seen = std::mem::take(&mut *seen.lock().unwrap());
+    seen.sort_unstable();
+    assert!(seen.into_iter().eq(0..WRITERS * WRITES), "no two have seen the same");
+    store.check_invariants();
+    Arc::into_inner(store).unwrap().close().unwrap();
+    let store = Store::open_on(Arc::new(disk), DIR, &options).unwrap();
+    assert_eq!(number(&store.get(b"counter").unwrap().unwrap()), WRITERS * WRITES);
+}
+
+#[test]
+fn transactions_beside_plain_writes() {
+    for mode in [SyncMode::Always, SyncMode::Interval, SyncMode::None] {
+        with_schedules(1, 150 * times(), move || count_together(mode));
+    }
+}
+
+/// Groups in which works of several callers, plain writes and an error meet: each work is told its own result.
+#[test]
+fn a_work_that_fails_among_others() {
+    with_schedules(2, 200 * times(), || {
+        let store = Arc::new(Store::open_on(Arc::new(SimDisk::new(1)), DIR, &support::options()).unwrap());
+        let write = |writer: u8| {
+            let store = Arc::clone(&store);
+            thread::spawn(move || {
+                let mut works: Vec<_> = (0..3)
+                    .map(|work| {
+                        move |transaction: &mut Transaction<'_>| {
+                            transaction.set(&[writer, work], b"")?;
+                            match work {
+                                1 => Err(Error::new(ErrorKind::Invalid, format!("{writer}"))),
+                                _ => transaction.set(b"last", &[writer]),
+                            }
+                        }
+                    })
+                    .collect();
+                let results =
+                    store.transact_all(&mut works).into_iter().map(|result| result.map_err(|e| e.to_string()));
+                assert_eq!(results.collect::<Vec<_>>(), [Ok(()), Err(writer.to_string()), Ok(())]);
+            })
+        };
+        let writers: Vec<_> = (0..3).map(write).collect();
+        store.set(b"plain", b"").unwrap();
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        let keys = contents(&store).into_keys().collect::<Vec<_>>();
+        let expected: [&[u8]; 8] = [&[0, 0], &[0, 2], &[1, 0], &[1, 2], &[2, 0], &[2, 2], b"last", b"plain"];
+        assert_eq!(keys, expected);
+    });
 }

@@ -2,9 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kvwal::{Result, Store};
-
-use crate::shim::{Entry, Shim, Transaction};
+use kvwal::{Entry, Result, Store, Transaction};
 
 /// Where commands read.
 pub trait Reader {

@@ -24,7 +24,6 @@ pub mod output;
 pub mod protocol;
 pub mod run;
 pub mod server;
-mod shim;
 pub mod turn;
 pub mod unit;
 pub mod workers;

@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kvwal::format::Lsn;
-use kvwal::{Result, Store};
+use kvwal::{Result, Store, Transaction, Work};
 
 use crate::budget::{self, Budget};
 use crate::command::{Handler, Outcome, Spec};
 use crate::keyspace::Reader;
 use crate::protocol::answer::Tally;
 use crate::protocol::{Answer, OwnedArgs, Protocol, Refusal};
-use crate::shim::{Transaction, Work};
 
 /// Commands of one connection that are carried out together, in order.
 pub struct Job {

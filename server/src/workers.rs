@@ -16,7 +16,6 @@ use kvwal::threads::{Condvar, Mutex, Thread};
 use mio::Waker;
 
 use crate::protocol::Refusal;
-use crate::shim::Shim;
 use crate::unit::{Job, Unit};
 
 /// Something for a worker that walks.

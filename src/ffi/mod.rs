@@ -10,6 +10,7 @@ mod batch;
 mod constants;
 mod error;
 mod store;
+mod transaction;
 mod types;
 mod wal;
 

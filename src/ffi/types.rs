@@ -16,6 +16,12 @@ pub struct kv_batch {
     pub(super) batch: Batch,
 }
 
+/// A transaction, as kv_transact() passes it to the function that is to run. Good until that returns, for the thread that it
+/// runs on.
+pub struct kv_txn {
+    _opaque: [u8; 0],
+}
+
 /// A log alone, without a store, opened by wal_open(). One thread at a time.
 pub struct wal_writer {
     pub(super) log: Log,
@@ -52,9 +58,9 @@ pub struct kv_stats {
     pub struct_size: usize,
     /// Keys looked up, by kv_get(), kv_get_into() and kv_get_many(), found or not.
     pub gets: u64,
-    /// Keys set, by kv_set(), kv_set_ttl() and kv_write().
+    /// Keys set, by kv_set(), kv_set_ttl(), kv_write(), and transactions.
     pub sets: u64,
-    /// Keys deleted that were there, by kv_del() and kv_write().
+    /// Keys deleted that were there, by kv_del(), kv_write(), and transactions.
     pub dels: u64,
     /// Calls on this handle that ended in an error (a negative result).
     pub errors: u64,
@@ -161,6 +167,9 @@ pub type kv_scan_fn = Option<
         value_len: usize,
     ) -> c_int,
 >;
+
+/// Called by kv_transact(), once. 0 commits what it has changed; non-zero forgets that.
+pub type kv_txn_fn = Option<unsafe extern "C" fn(ctx: *mut c_void, t: *mut kv_txn) -> c_int>;
 
 /// Called by wal_replay() once a record. The record is valid until it returns. Non-zero ends the replay.
 pub type wal_replay_fn = Option<unsafe extern "C" fn(ctx: *mut c_void, record: *const wal_record) -> c_int>;

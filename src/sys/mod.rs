@@ -1,8 +1,9 @@
 //! The lowest layer: what needs `unsafe`, behind types that do not.
 //!
-//! Locks ([`sync`]), reading without them ([`epoch`]), threads ([`thread`], [`helpers`], [`event`]), the table's memory
-//! ([`memory`], [`block`], [`slot`]), buffers for the disk ([`aligned`]), and what a library must know about the process
-//! that it is a guest in ([`fork`], [`signal`], [`panic`], [`valgrind`]). Files are in [`vfs::os`](crate::vfs::os).
+//! Locks ([`sync`]), reading without them ([`epoch`]), threads ([`thread`], [`helpers`], [`event`]), borrowed functions
+//! for other threads ([`loan`]), the table's memory ([`memory`], [`block`], [`slot`]), buffers for the disk
+//! ([`aligned`]), and what a library must know about the process that it is a guest in ([`fork`], [`signal`], [`panic`],
+//! [`valgrind`]). Files are in [`vfs::os`](crate::vfs::os).
 //!
 //! Built with `--cfg kvwal_shuttle`, locks, threads and the clock are those of `scheduled`, for tests in which a seed
 //! decides the schedule.
@@ -13,6 +14,7 @@ pub mod block;
 pub mod epoch;
 pub mod fork;
 pub mod helpers;
+pub mod loan;
 pub mod membarrier;
 pub mod memory;
 pub mod panic;

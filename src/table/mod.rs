@@ -23,7 +23,7 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::format::{Lsn, Op};
+use crate::format::{Lsn, Op, check_lengths};
 use crate::sys::block::Block;
 use crate::sys::epoch::{Domain, Pin};
 use crate::sys::memory::Pool;
@@ -63,6 +63,11 @@ impl Change {
     /// What the change does.
     pub fn op(&self) -> Op {
         self.op
+    }
+
+    /// The hash of the key.
+    pub fn hash(&self) -> u64 {
+        self.hash
     }
 
     /// Whether the key was there before the change, once it is applied.
@@ -115,6 +120,19 @@ impl Table {
     /// The memory for its blocks.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// The hash of a key.
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash(key)
+    }
+
+    /// A change that sets a key, or deletes it; key and value are copied.
+    pub fn new_change(&self, op: Op, key: &[u8], value: &[u8], expires_at: u64) -> Result<Change> {
+        check_lengths(key, value)?;
+        let block =
+            Block::new(&self.pool, key, value, expires_at).ok_or_else(|| Error::no_memory(key.len() + value.len()))?;
+        Ok(self.change(op, block))
     }
 
     /// A change that sets or deletes the key of `block`.

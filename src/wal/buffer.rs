@@ -13,6 +13,10 @@
 //! in the file's last block. So whole blocks can be written past the page cache: the first again with the same bytes in
 //! front (which is harmless, for a disk writes a sector whole or not at all), the last with zeros behind.
 //!
+//! A transaction's records are known only when the log is locked, and then there is no waiting for whoever hands over. If
+//! they are longer than what is left, the buffer grows for them ([`Buffer::make_room`]), until it was handed over. No
+//! other group is added to a buffer that is longer than usual, so at most one such transaction is in memory twice.
+//!
 //! # When it fails
 //!
 //! What could not be handed over stays in memory, *stuck*, and is handed over again, the same bytes in the same place,
@@ -35,6 +39,8 @@ use crate::vfs::{self, DIRECT_ALIGN, File};
 const CAPACITY: usize = 2 << 20;
 /// Longest group that goes through a buffer.
 pub const LONGEST: usize = CAPACITY - DIRECT_ALIGN;
+/// Bytes that are free when the records of transactions are decided on: few are longer.
+pub const USUAL: usize = 64 << 10;
 /// From here on the background thread is called.
 const CALL_AT: usize = CAPACITY / 2;
 
@@ -103,7 +109,20 @@ impl Buffer {
         self.stuck.is_none() && self.filling.to + len <= CAPACITY
     }
 
-    /// Adds a record, already encoded.
+    /// Makes the buffer so long that it can hold `len` bytes more.
+    pub fn make_room(&mut self, len: usize) -> Result<()> {
+        let chunk = &mut self.filling;
+        let needed = chunk.to + len;
+        if needed > chunk.bytes.len() {
+            let needed = needed.next_multiple_of(DIRECT_ALIGN);
+            let mut bytes = AlignedBuf::new(needed).ok_or_else(|| Error::no_memory(needed))?;
+            bytes[..chunk.to].copy_from_slice(&chunk.bytes[..chunk.to]);
+            chunk.bytes = bytes;
+        }
+        Ok(())
+    }
+
+    /// Adds a record, already encoded, for which there is room.
     pub fn push(&mut self, encoded: &[u8], last_lsn: Lsn) -> Level {
         let chunk = &mut self.filling;
         let (was_empty, before) = (chunk.is_empty(), chunk.to);
@@ -129,9 +148,15 @@ impl Buffer {
     }
 
     /// Gives back what was handed over, or could not be.
-    pub fn give_back(&mut self, chunk: Chunk, is_handed_over: bool) {
+    pub fn give_back(&mut self, mut chunk: Chunk, is_handed_over: bool) {
         if is_handed_over {
             self.handed_over = (chunk.end(), chunk.last_lsn);
+            // Unless there is no memory for another, in which case it is kept.
+            if chunk.bytes.len() > CAPACITY
+                && let Some(usual) = AlignedBuf::new(CAPACITY)
+            {
+                chunk.bytes = usual;
+            }
             self.spare = Some(chunk);
         } else {
             self.stuck = Some(chunk);
@@ -247,6 +272,23 @@ mod tests {
         let chunk = buffer.take().unwrap();
         buffer.give_back(chunk, false);
         assert!(!buffer.takes(1), "something is stuck");
+    }
+
+    #[test]
+    fn a_buffer_grows_for_a_long_group_until_that_is_handed_over() {
+        let mut buffer = buffer(5000, 5000).unwrap();
+        buffer.push(&[1; 100], 2);
+        let long = vec![2; CAPACITY + 1];
+        buffer.make_room(long.len()).unwrap();
+        buffer.push(&long, 3);
+        assert!(!buffer.takes(0), "whoever comes next has it handed over first");
+        let chunk = buffer.take().unwrap();
+        let records = &chunk.bytes[chunk.from..chunk.to];
+        assert_eq!((records.len(), &records[..100], &records[100..]), (100 + long.len(), &[1; 100][..], &long[..]));
+        assert_eq!((chunk.end(), chunk.bytes.len() % DIRECT_ALIGN), (5100 + long.len() as u64, 0));
+        buffer.give_back(chunk, true);
+        assert!(buffer.takes(CAPACITY - DIRECT_ALIGN));
+        assert_eq!(buffer.spare.as_ref().map(|spare| spare.bytes.len()), Some(CAPACITY));
     }
 
     #[test]

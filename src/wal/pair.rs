@@ -92,6 +92,8 @@ struct Active {
     retiring: Option<Writer>,
     /// A failed append was rolled back, and that is not durable yet.
     is_cut: bool,
+    /// This process has given the log its name, and made that durable.
+    is_named: bool,
     /// Records of the writer's that the system has not got yet.
     buffer: Option<Buffer>,
     /// The writer's file, past the page cache. Away while something is handed over.
@@ -186,6 +188,7 @@ impl LogPair {
                     writer: writer(log, log_path, space),
                     retiring: None,
                     is_cut: false,
+                    is_named: false,
                     buffer: None,
                     direct: None,
                 }
@@ -194,7 +197,7 @@ impl LogPair {
                 let space = Arc::new(ahead.space(&*vfs, &next_path, next.1.end));
                 let full = Arc::new(Space::new(log.1.end, 0));
                 let (writer, retiring) = (writer(next, next_path, space), Some(writer(log, log_path, full)));
-                Active { writer, retiring, is_cut: false, buffer: None, direct: None }
+                Active { writer, retiring, is_cut: false, is_named: false, buffer: None, direct: None }
             }
         };
         let mut active = active;
@@ -227,31 +230,75 @@ impl LogPair {
         Ok(Locked { active })
     }
 
+    /// Locks the log for records that are still to be decided on: what is [appended](Self::append_locked) then follows what
+    /// the table holds now.
+    pub fn lock(&self) -> Result<Locked<'_>> {
+        let active = match self.mode {
+            SyncMode::Always => self.active.lock(),
+            SyncMode::None => self.lock_whole()?,
+            SyncMode::Interval => self.lock_buffer(buffer::USUAL)?,
+        };
+        Ok(Locked { active })
+    }
+
+    /// As [`append`](Self::append), to the log that the caller has locked, and that nobody has touched since.
+    pub fn append_locked<'l, 'a>(
+        &'l self,
+        log: Locked<'l>,
+        records: impl Iterator<Item = Record<'a>>,
+    ) -> Result<Locked<'l>> {
+        let active = match self.mode {
+            SyncMode::Always => self.sync_locked(log.active, records)?,
+            SyncMode::None => self.write_locked(log.active, records)?,
+            SyncMode::Interval => self.buffer_locked(log.active, records)?,
+        };
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(Locked { active })
+    }
+
     /// Only for the leader of the commit queue.
     fn append_synced<'a>(&self, records: impl Iterator<Item = Record<'a>>) -> Result<MutexGuard<'_, Active>> {
-        let mut active = self.active.lock();
+        self.sync_locked(self.active.lock(), records)
+    }
+
+    fn sync_locked<'l, 'a>(
+        &self,
+        mut active: MutexGuard<'l, Active>,
+        records: impl Iterator<Item = Record<'a>>,
+    ) -> Result<MutexGuard<'l, Active>> {
         active.writer.append(records, true)?;
         self.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(active)
     }
 
-    fn append_written<'a>(&self, records: impl Iterator<Item = Record<'a>> + Clone) -> Result<MutexGuard<'_, Active>> {
+    fn append_written<'a>(&self, records: impl Iterator<Item = Record<'a>>) -> Result<MutexGuard<'_, Active>> {
+        self.write_locked(self.lock_whole()?, records)
+    }
+
+    /// Locks the log when no roll-back is waiting to be made durable.
+    fn lock_whole(&self) -> Result<MutexGuard<'_, Active>> {
         loop {
-            let mut active = self.active.lock_soon();
+            let active = self.active.lock_soon();
             if !active.is_cut {
-                match active.writer.append(records.clone(), false) {
-                    Ok(()) => return Ok(active),
-                    Err(error) => {
-                        active.is_cut = true;
-                        drop(active);
-                        self.sync_cut()?;
-                        return Err(error);
-                    }
-                }
+                return Ok(active);
             }
             drop(active);
             self.sync_cut()?;
         }
+    }
+
+    fn write_locked<'l, 'a>(
+        &'l self,
+        mut active: MutexGuard<'l, Active>,
+        records: impl Iterator<Item = Record<'a>>,
+    ) -> Result<MutexGuard<'l, Active>> {
+        if let Err(error) = active.writer.append(records, false) {
+            active.is_cut = true;
+            drop(active);
+            self.sync_cut()?;
+            return Err(error);
+        }
+        Ok(active)
     }
 
     /// Makes it durable that a failed append was rolled back, so that no crash brings a part of it back behind the records
@@ -271,24 +318,40 @@ impl LogPair {
         if len > buffer::LONGEST {
             return self.append_past_buffer(records);
         }
+        self.buffer_locked(self.lock_buffer(len)?, records)
+    }
+
+    /// Locks the log when there is a buffer that takes `len` bytes.
+    fn lock_buffer(&self, len: usize) -> Result<MutexGuard<'_, Active>> {
         loop {
-            let mut active = self.active.lock_soon();
-            let Active { writer, buffer: Some(buffer), .. } = &mut *active else {
-                drop(active);
-                self.make_buffer()?;
-                continue;
-            };
-            if buffer.takes(len) {
-                if writer.buffer(records, buffer)? == Level::Call
-                    && let Some(bell) = &self.bell
-                {
-                    bell.ring();
+            let active = self.active.lock_soon();
+            match &active.buffer {
+                Some(buffer) if buffer.takes(len) => return Ok(active),
+                Some(_) => {
+                    drop(active);
+                    self.make_room(len)?;
                 }
-                return Ok(active);
+                None => {
+                    drop(active);
+                    self.make_buffer()?;
+                }
             }
-            drop(active);
-            self.make_room(len)?;
         }
+    }
+
+    fn buffer_locked<'l, 'a>(
+        &self,
+        mut active: MutexGuard<'l, Active>,
+        records: impl Iterator<Item = Record<'a>>,
+    ) -> Result<MutexGuard<'l, Active>> {
+        let Active { writer, buffer, .. } = &mut *active;
+        let buffer = buffer.as_mut().expect("whoever locked the log made sure of that");
+        if writer.buffer(records, buffer)? == Level::Call
+            && let Some(bell) = &self.bell
+        {
+            bell.ring();
+        }
+        Ok(active)
     }
 
     /// Hands over what is in the buffer, unless somebody else has by now.
@@ -373,6 +436,7 @@ impl LogPair {
         if self.is_retiring() {
             return Ok(None);
         }
+        self.renew_name()?;
         let path = self.dir.join(NEXT);
         let file = self.vfs.open(&path, Access::Create).map_err(|cause| Error::file("create", &path, &cause))?;
         match file.size() {
@@ -392,6 +456,37 @@ impl LogPair {
         let space = Arc::new(self.ahead.space(&*self.vfs, &path, 0));
         let direct = open_direct(&*self.vfs, &path, self.mode);
         Ok(Some(NextLog { file, space, direct }))
+    }
+
+    /// Notes that the log was made just now, so that the disk knows its name.
+    pub fn trust_name(&self) {
+        self.active.lock().is_named = true;
+    }
+
+    /// Makes sure that the disk calls the log `wal.log`, before its other name is given to the next one. Where the sync behind
+    /// an earlier renaming failed, the disk may know a log that was found as `wal.next`, although the page cache calls it
+    /// `wal.log`, and another sync would prove nothing; so it is renamed there and back, each durably. In between there is a
+    /// `wal.next` and no `wal.log`. A log without records is left as it is: nobody could tell that it goes on from the
+    /// checkpoint, and if it does, no new checkpoint is made before there are records in it.
+    fn renew_name(&self) -> Result<()> {
+        if self.active.lock().is_named || self.sync()?.end == 0 {
+            return Ok(());
+        }
+        // If the way back failed before, this begins half-way.
+        if self.active.lock().writer.path() == self.dir.join(LOG) {
+            self.rename_active(NEXT)?;
+        }
+        self.rename_active(LOG)?;
+        self.trust_name();
+        Ok(())
+    }
+
+    /// Gives the active log a new name, durably.
+    fn rename_active(&self, name: &str) -> Result<()> {
+        let (old, new) = (self.active.lock().writer.path().to_owned(), self.dir.join(name));
+        self.vfs.rename(&old, &new).map_err(|cause| Error::file("rename", &old, &cause))?;
+        self.active.lock().writer.renamed(new);
+        self.sync_dir()
     }
 
     /// Makes all records so far durable, directs the following ones to `next`, if given, and runs `begin`, before
@@ -424,11 +519,9 @@ impl LogPair {
     /// Puts `wal.next` in the place of `wal.log`, whose records a durable checkpoint covers. Returns the bytes of
     /// records that are left.
     pub fn retire(&self) -> Result<u64> {
-        let (next, log) = (self.dir.join(NEXT), self.dir.join(LOG));
-        self.vfs.rename(&next, &log).map_err(|cause| Error::file("rename", &next, &cause))?;
-        self.sync_dir()?;
+        self.rename_active(LOG)?;
         let mut active = self.active.lock();
-        active.writer.renamed(log);
+        active.is_named = true;
         let retired = active.retiring.take();
         let bytes = active.appended().bytes;
         drop(active);

@@ -94,10 +94,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends records in memory; there is room for them.
+    /// Appends records in memory. On an error none of them is there.
     pub fn buffer<'a>(&mut self, records: impl IntoIterator<Item = Record<'a>>, buffer: &mut Buffer) -> Result<Level> {
         self.latch.check()?;
         let group = Group::encode(records, self.at, std::mem::take(&mut self.buffer))?;
+        buffer.make_room(group.len as usize)?;
         let mut level = Level::Enough;
         for piece in group.pieces() {
             if !piece.is_empty() && buffer.push(piece, group.last_lsn) == Level::Call {

@@ -319,14 +319,21 @@ def read_store(directory, now_ms=None):
     """The store's `Contents`. StoreError if the files are damaged in a way that no crash could have caused; of some of
     these the library recovers a part."""
     checkpoint, first, second = (read_file(directory, name) for name in ("checkpoint.dat", "wal.log", "wal.next"))
+    contents = Contents()
+    if first is None and checkpoint is None and second == b"":
+        return contents  # a store that nothing was ever written to
+    first_name = "wal.log"
+    if first is None and second is not None:
+        first_name, first, second = "wal.next", second, None
+        if not read_records(first)[0]:
+            raise StoreError("there is no wal.log, and wal.next does not begin with a record")
     if first is None:
         raise StoreError("there is no wal.log")
-    contents = Contents()
     if checkpoint is not None:
         contents.checkpoint_lsn, contents.entries = decode_checkpoint(checkpoint)
         contents.last_lsn = contents.checkpoint_lsn
     following = None if second is None else read_log("wal.next", second)
-    logs = logs_to_apply(read_log("wal.log", first), following, contents.checkpoint_lsn)
+    logs = logs_to_apply(read_log(first_name, first), following, contents.checkpoint_lsn)
     check_reach(logs, contents.checkpoint_lsn)
     for log in logs:
         replay(contents, log)

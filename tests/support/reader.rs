@@ -253,9 +253,17 @@ pub fn read(files: &Files, mode: RecoveryMode, now: u64) -> Reading {
 
 fn read_or_refuse(files: &Files, mode: RecoveryMode, now: u64) -> Option<Opened> {
     if files.log.is_none() && (files.next.is_some() || files.checkpoint.is_some()) {
-        // An empty wal.next alone is what is left of a store that nothing was ever written to.
-        let is_new = files.checkpoint.is_none() && files.next.as_ref().is_some_and(Vec::is_empty);
-        return is_new.then(|| read_or_refuse(&Files::default(), mode, now))?;
+        let next = files.next.as_ref()?;
+        // An empty wal.next alone is what is left of a store that nothing was ever written to; one with records is the log.
+        return match first_lsn(next) {
+            Some(_) => {
+                let (log, checkpoint) = (files.next.clone(), files.checkpoint.clone());
+                read_or_refuse(&Files { log, next: None, checkpoint }, mode, now)
+            }
+            None => {
+                (files.checkpoint.is_none() && next.is_empty()).then(|| read_or_refuse(&Files::default(), mode, now))?
+            }
+        };
     }
     let Base { after, needed, mut entries, mut cut } = base(files, mode)?;
     let logs = logs(files, after)?;

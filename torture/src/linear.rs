@@ -18,6 +18,13 @@ use std::fmt;
 pub enum Op {
     /// Sets the key to a value, known by a number of its own.
     Set(u64),
+    /// Reads the key and sets it, in one transaction.
+    Swap {
+        /// The value from now on.
+        new: u64,
+        /// What there was before; `None` if the call did not return.
+        seen: Option<Option<u64>>,
+    },
     /// Deletes the key; whether it was there, if the call returned.
     Del {
         /// `None` if the call did not return.
@@ -73,6 +80,7 @@ type Value = Option<u64>;
 fn after(op: Op, value: Value) -> Option<Value> {
     match op {
         Op::Set(new) => Some(Some(new)),
+        Op::Swap { new, seen } => seen.is_none_or(|seen| seen == value).then_some(Some(new)),
         Op::Del { found } => (found.is_none() || found == Some(value.is_some())).then_some(None),
         Op::Get(seen) => (seen == value).then_some(value),
     }
@@ -197,6 +205,9 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Op::Set(value) => write!(f, "set {value}"),
+            Op::Swap { new, seen: None } => write!(f, "set {new} in a transaction"),
+            Op::Swap { new, seen: Some(None) } => write!(f, "set {new} in a transaction: after nothing"),
+            Op::Swap { new, seen: Some(Some(seen)) } => write!(f, "set {new} in a transaction: after {seen}"),
             Op::Del { found: None } => write!(f, "del"),
             Op::Del { found: Some(true) } => write!(f, "del: found"),
             Op::Del { found: Some(false) } => write!(f, "del: not found"),
@@ -274,6 +285,17 @@ mod tests {
     }
 
     #[test]
+    fn of_two_that_read_and_set_the_later_sees_the_earlier() {
+        let swap = |new, seen| Op::Swap { new, seen: Some(seen) };
+        let history = |first, second| [(1, 2, set(7)), (3, 6, first), (4, 5, second)];
+        assert!(is_linearizable(&history(swap(8, Some(7)), swap(9, Some(8))), &[]));
+        assert!(is_linearizable(&history(swap(8, Some(9)), swap(9, Some(7))), &[]));
+        assert!(!is_linearizable(&history(swap(8, Some(7)), swap(9, Some(7))), &[]), "one of them is lost");
+        assert!(!is_linearizable(&history(swap(8, Some(7)), swap(9, None)), &[]));
+        assert!(is_linearizable(&[(1, 0, Op::Swap { new: 8, seen: None }), (2, 3, NOTHING), (4, 5, get(8))], &[]));
+    }
+
+    #[test]
     fn what_did_not_return_happened_at_any_later_time_or_never() {
         assert!(is_linearizable(&[(1, 0, set(7)), (2, 3, NOTHING), (4, 5, NOTHING)], &[]));
         assert!(is_linearizable(&[(1, 0, set(7)), (2, 3, NOTHING), (4, 5, get(7))], &[]));
@@ -319,7 +341,7 @@ mod tests {
             let caller = random.below(callers);
             open[caller] = match open[caller] {
                 None => {
-                    let op = [Op::Set(now), DEL, NOTHING][random.below(3)];
+                    let op = [Op::Set(now), Op::Swap { new: now, seen: None }, DEL, NOTHING][random.below(4)];
                     events.push(Event { key: 1, call: now, ret: None, op });
                     Some((events.len() - 1, false))
                 }
@@ -327,6 +349,7 @@ mod tests {
                     let op = &mut events[at].op;
                     match op {
                         Op::Set(new) => value = Some(*new),
+                        Op::Swap { new, seen } => *seen = Some(value.replace(*new)),
                         Op::Del { found } => *found = Some(value.take().is_some()),
                         Op::Get(seen) => *seen = value,
                     }
@@ -341,8 +364,10 @@ mod tests {
         // Nobody knows what a call saw that did not return.
         events.retain(|event| event.ret.is_some() || !matches!(event.op, Op::Get(_)));
         for event in events.iter_mut().filter(|event| event.ret.is_none()) {
-            if let Op::Del { found } = &mut event.op {
-                *found = None;
+            match &mut event.op {
+                Op::Del { found } => *found = None,
+                Op::Swap { seen, .. } => *seen = None,
+                _ => {}
             }
         }
         events

@@ -49,11 +49,22 @@ impl Plan {
     /// A run of a store from its beginning.
     pub fn new(random: &mut Random) -> Plan {
         let sessions = 1 + random.below(3);
-        Plan {
+        let mut plan = Plan {
             direct: direct(random),
             sessions: (0..sessions).map(|_| session(random, 30)).collect(),
             fault: (random.below(3) == 0).then(|| fault(random, 60)),
+        };
+        if random.below(6) == 0 {
+            plan.lose_names(random);
         }
+        plan
+    }
+
+    /// Has one sync of names fail, and more sessions follow: those find in the page cache what the disk may not have.
+    fn lose_names(&mut self, random: &mut Random) {
+        let after = random.below(10) as u64;
+        self.fault = Some(Fault { call: Some(Call::SyncDir), after, times: 1, errno: libc::EIO, short_first: false });
+        self.sessions.push(session(random, 30));
     }
 
     /// A short one, of a store that was recovered.

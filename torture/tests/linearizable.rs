@@ -26,22 +26,35 @@ impl Clock {
     }
 }
 
+fn number(value: Vec<u8>) -> u64 {
+    u64::from_be_bytes(value.try_into().expect("values have 8 bytes"))
+}
+
+/// Reads a key, and sets it, in one transaction; returns what was there.
+fn swap(store: &Store, key: &[u8], value: &[u8]) -> kvwal::Result<Option<u64>> {
+    store.transact(|transaction| {
+        let before = transaction.get(key)?;
+        transaction.set(key, value)?;
+        Ok(before.map(number))
+    })
+}
+
 /// Reads a key, and notes it.
 fn read(store: &Store, clock: &Clock, key: u64) -> Event {
     let call = clock.tick();
     let value = store.get(&key.to_be_bytes()).expect("a read needs no disk");
-    let op = Op::Get(value.map(|value| u64::from_be_bytes(value.try_into().expect("values have 8 bytes"))));
+    let op = Op::Get(value.map(number));
     Event { key, call, ret: Some(clock.tick()), op }
 }
 
-/// Sets, deletes and reads keys at random, until a call fails.
+/// Sets, deletes and reads keys at random, in transactions and without, until a call fails.
 fn work(store: &Store, clock: &Clock, seed: u64, count: usize) -> Vec<Event> {
     let (mut random, mut events) = (Random::new(seed), Vec::new());
     let mut failed = false;
     while events.len() < count && !failed {
         let key = random.any() % KEYS;
-        let choice = random.below(8);
-        if choice >= 4 {
+        let choice = random.below(10);
+        if choice >= 6 {
             events.push(read(store, clock, key));
             continue;
         }
@@ -50,6 +63,11 @@ fn work(store: &Store, clock: &Clock, seed: u64, count: usize) -> Vec<Event> {
         let (op, result) = match choice {
             // No two values are the same.
             0 | 1 => (Op::Set(call), store.set(&bytes, &call.to_be_bytes()).map(|()| Op::Set(call))),
+            2 | 3 => {
+                let new = call;
+                let swapped = swap(store, &bytes, &call.to_be_bytes()).map(|seen| Op::Swap { new, seen: Some(seen) });
+                (Op::Swap { new, seen: None }, swapped)
+            }
             _ => (Op::Del { found: None }, store.del(&bytes).map(|found| Op::Del { found: Some(found) })),
         };
         failed = result.is_err();
@@ -142,7 +160,8 @@ fn what_was_recovered_is_compared_with_what_was_told() {
         let (before, after) = events.split_at_mut(recovered);
         for event in after {
             // As if nothing that was set or deleted had been recovered.
-            let was_set = before.iter().any(|earlier| earlier.key == event.key && matches!(earlier.op, Op::Set(_)));
+            let is_set = |op| matches!(op, Op::Set(_) | Op::Swap { .. });
+            let was_set = before.iter().any(|earlier| earlier.key == event.key && is_set(earlier.op));
             event.op = Op::Get(if was_set { None } else { Some(1) });
         }
         noticed += usize::from(linear::check(&events, &crashes).is_err());
