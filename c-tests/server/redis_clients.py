@@ -40,7 +40,7 @@ class Redis:
         self.log = open(directory / "redis.log", "wb")
         self.process = subprocess.Popen(
             ["redis-server", "--port", "0", "--unixsocket", str(self.path), "--save", "", "--appendonly", "no",
-             "--dir", str(directory)], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+             "--loglevel", "warning", "--dir", str(directory)], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         wait_until(self.path.exists, 20 * SCALE, "the start of redis-server")
 
     def __enter__(self):

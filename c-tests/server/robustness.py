@@ -219,6 +219,43 @@ def patient_reader(directory):
     return f"{found / MIB:.0f} MiB in {time.monotonic() - begun:.1f} s"
 
 
+def behind_a_large_answer(directory):
+    """Commands that come while an answer waits for its client are carried out when that has gone."""
+    with Server(directory / "store") as server:
+        with Client(server) as client:
+            same(client.command("SET", "large", b"v" * 8 * MIB), "+OK", "SET")
+        for ends in (False, True, False):
+            with Client(server) as client:
+                client.send(packed("GET", "large"))
+                time.sleep(0.2)
+                client.send(packed("SET", "behind", "v") + packed("GET", "behind"))
+                if ends:
+                    client.end()
+                time.sleep(0.2)
+                same(len(client.reply()), 8 * MIB + 2, "the length of the large answer")
+                same([client.reply(), client.reply()], ["+OK", '"v"'], "the answers behind it")
+        server.stop()
+
+
+def endless_requests(directory):
+    """A client that does not read but goes on sending is not read from for ever."""
+    with Server(directory / "store") as server, Client(server) as client:
+        same(client.command("SET", "large", b"v" * 8 * MIB), "+OK", "SET")
+        before = server.resident_mib()
+        client.send(packed("GET", "large"))
+        time.sleep(0.2)
+        client.socket.settimeout(0.5)
+        try:
+            client.send(packed("PING") * 10_000_000)
+        except TimeoutError:
+            pass
+        grown = server.resident_mib() - before
+        check(grown < 16, f"the server grew by {grown:.0f} MiB")
+        client.reset()
+        server.stop()
+    return f"{grown:+.1f} MiB"
+
+
 # ---- Connections that end ----
 
 def half_closed(directory):
@@ -566,7 +603,8 @@ def damage(directory):
     return f"{keys} of 100 keys before the damage"
 
 
-TESTS = [idle_connections, one_byte_at_a_time, slow_readers, large_answers, patient_reader, half_closed, resets, killed_clients,
+TESTS = [idle_connections, one_byte_at_a_time, slow_readers, large_answers, patient_reader,
+         behind_a_large_answer, endless_requests, half_closed, resets, killed_clients,
          no_descriptors, max_clients, long_lines, rubbish_as_text, rubbish_as_resp, sigterm_under_load,
          sigint_and_shutdown, unix_socket, password, refusals, damage]
 

@@ -95,10 +95,9 @@ stress() {
     local seconds=$1
     shift
     start "$@" || return 1
-    timeout $((seconds + 600)) "$programs/stress" "$port" "$seconds" || return 1
     if [ -x "$programs/hiredis_test" ]; then "$programs/hiredis_test" "$port" || return 1; fi
-    cp "$work/output" "$work/stress"
-    stop && tail -n 1 "$work/stress"
+    timeout $((seconds + 600)) "$programs/stress" "$port" "$seconds" >"$work/stress" || return 1
+    stop && cat "$work/stress"
 }
 
 # ---- Under valgrind ----
