@@ -16,7 +16,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::budget;
-use crate::command::{self, Handler, Outcome, Spec, transactions};
+use crate::command::{self, Handler, Spec, transactions};
 use crate::event_loop::stream::Stream;
 use crate::input::{CHUNK, Chunks, Input};
 use crate::output::Output;
@@ -281,11 +281,19 @@ impl Connection {
             _ => unreachable!("a worker carries these out"),
         };
         let is_done = !answer.is_too_long();
-        if is_done {
-            conclude(session, hands.server, outcome, &mut answer, mark);
-        } else {
-            answer.back_to(mark);
+        match outcome {
+            _ if !is_done => answer.back_to(mark),
+            Ok(()) => {}
+            Err(refusal) => {
+                // What can be carried out behind MULTI may fail without spoiling what is queued.
+                session.queue.iter_mut().for_each(|queue| queue.is_spoiled |= place == Place::Queue);
+                answer.refuse(mark, &refusal);
+            }
         }
+        if is_done && session.takes_silence() {
+            answer.silence(mark);
+        }
+        hands.server.counters.tally.add(&answer.tally);
         output.give_back(answer.into_bytes());
         is_done
     }
@@ -484,26 +492,6 @@ fn locate(session: &Session, args: Args<'_>) -> Result<(&'static Spec, Place), R
         Handler::Write(_) | Handler::Exec => Place::Worker { writes: true },
     };
     Ok((spec, place))
-}
-
-/// Ends a command that the event loop has carried out.
-fn conclude(
-    session: &mut Session,
-    server: &mut Server,
-    outcome: Outcome,
-    answer: &mut Answer,
-    mark: crate::protocol::answer::Mark,
-) {
-    if let Err(refusal) = outcome {
-        if let Some(queue) = &mut session.queue {
-            queue.is_spoiled = true;
-        }
-        answer.refuse(mark, &refusal);
-    }
-    if session.takes_silence() {
-        answer.silence(mark);
-    }
-    server.counters.tally.add(&answer.tally);
 }
 
 fn micros_since(moment: Instant) -> u64 {
