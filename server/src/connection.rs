@@ -280,22 +280,26 @@ impl Connection {
             (Handler::Read(run), _) => run(&*turn.server.store, args, &mut answer),
             _ => unreachable!("a worker carries these out"),
         };
-        let is_done = !answer.is_too_long();
-        match outcome {
-            _ if !is_done => answer.back_to(mark),
-            Ok(()) => {}
-            Err(refusal) => {
-                // What can be carried out behind MULTI may fail without spoiling what is queued.
+        let (outcome, is_long_read) = match (answer.is_too_long(), spec.handler) {
+            (true, Handler::Read(_)) => (Ok(()), true),
+            (true, _) => (Err(budget::answer_too_long()), false),
+            (false, _) => (outcome, false),
+        };
+        if is_long_read {
+            answer.back_to(mark);
+        } else {
+            if let Err(refusal) = outcome {
+                // What is carried out behind MULTI may fail without spoiling what is queued.
                 session.queue.iter_mut().for_each(|queue| queue.is_spoiled |= place == Place::Queue);
                 answer.refuse(mark, &refusal);
             }
-        }
-        if is_done && session.takes_silence() {
-            answer.silence(mark);
+            if session.takes_silence() {
+                answer.silence(mark);
+            }
         }
         hands.server.counters.tally.add(&answer.tally);
         output.give_back(answer.into_bytes());
-        is_done
+        !is_long_read
     }
 
     /// Adds a command to the run.
