@@ -2,10 +2,11 @@
 #
 #   make build    the library, target/release/libkvwal.so and .a
 #   make run      store every file below /usr/include, be killed half-way, lose nothing
-#   make test     Rust tests, C and C++ tests, valgrind, the Python reader, and the hunt and the benchmark in miniature
+#   make test     Rust tests, C and C++ tests, valgrind, the Python reader, the server, and the hunt and the benchmark in miniature
 #   make bench    measure against the disk, the memory and other stores: see bench/README.md; QUICK=1 takes two minutes
 #   make check    formatting, lints, header up to date, exported symbols
 #   make torture  look for lost data, for SECONDS=600; make fuzz, and others: see torture/hunt.mk
+#   make server-test   the server alone: see server/server.mk
 #   make nightly  the property tests with 10,000 cases, and threads under helgrind and drd for longer
 #   make header   take over the generated header after a change of src/ffi
 #   make clean
@@ -52,13 +53,13 @@ run: build
 	@$(MAKE) --no-print-directory $(OUT)/header_store
 	$(OUT)/header_store $(SOURCE_DIR)
 
-test: rust-test c-test hunt-smoke bench-smoke
+test: rust-test c-test server-test hunt-smoke bench-smoke
 	@echo "all tests passed"
 
 rust-test: tools
 	$(CARGO) test --features sim
 
-include torture/hunt.mk
+include torture/hunt.mk server/server.mk
 
 c-test: build
 	@tools/need.sh g++ valgrind strace python3

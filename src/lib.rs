@@ -33,6 +33,7 @@ mod report;
 mod store;
 mod sys;
 mod table;
+pub mod threads;
 mod transaction;
 pub mod vfs;
 pub mod wal;

@@ -374,6 +374,32 @@ impl Store {
         Ok(())
     }
 
+    /// Visits keys one stretch after the other, with no state kept in between: calls `visit` with each key of the next few,
+    /// at least `at_least` of them, from `cursor` on, and returns where to go on. 0 is the first cursor, and the last.
+    /// A key that is there from the first call to the last is visited exactly once; the keys of one call are those
+    /// of one moment. The order is that of a hash with a random seed, so a cursor is good only as long as the store is open.
+    ///
+    /// Writers may wait while `visit` runs, which must not call the store.
+    pub fn keys_from(&self, cursor: u64, at_least: usize, mut visit: impl FnMut(&[u8])) -> Result<u64> {
+        self.check_process()?;
+        let now = self.engine.vfs.now_ms();
+        let snapshot = self.engine.snapshot();
+        let (mut cursor, mut visited) = (Cursor::from_number(cursor), 0);
+        while visited < at_least {
+            let is_more = snapshot.visit_some(&mut cursor, |block| {
+                if !is_expired(block, now) {
+                    visited += 1;
+                    visit(block.key());
+                }
+                Ok(())
+            })?;
+            if !is_more {
+                return Ok(0);
+            }
+        }
+        Ok(cursor.to_number())
+    }
+
     /// Makes every earlier write durable, in the relaxed modes.
     pub fn sync(&self) -> Result<()> {
         self.check_process()?;

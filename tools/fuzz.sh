@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 CARGO=${CARGO:-cargo}
 OUT=target/fuzz
-TARGETS=(record log checkpoint open)
+TARGETS=(record log checkpoint open protocol)
 # The longest input: enough for each file of a small store.
 MAX_LEN=4096
 

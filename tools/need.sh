@@ -12,6 +12,8 @@ package_of() {
         mkfs.ext4) echo e2fsprogs ;;
         losetup) echo mount ;;
         redis-server) echo redis-server ;;
+        redis-cli) echo redis-tools ;;
+        nc) echo netcat-openbsd ;;
         package:*) echo "${1#package:}" ;;
         *) echo "" ;;
     esac

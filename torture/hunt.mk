@@ -1,6 +1,6 @@
 # The hunt for whatever makes the store lose data. All of it has a small size, which `make test` runs.
 #
-#   make torture SECONDS=600   on a simulated disk with one thread and with many, and under the real kernel; SEED=n
+#   make torture SECONDS=600   on a simulated disk with one thread and with many, under the real kernel, and the server; SEED=n
 #   make torture-replay SEED=n [THREADS=many]   a seed that failed, again
 #   make kernel-test           the part under the real kernel: KERNEL_SECONDS=40
 #   make schedules             threads in thousands of orders, each decided by a seed; SCHEDULES=10 for ten times as many
@@ -29,9 +29,10 @@ with_seed = $(if $(SEED),--seed $(SEED))
 hunt-smoke: torture-smoke broken schedules tsan fuzz-smoke kernel-test
 
 torture: torture-build
-	$(ONE_THREAD) run --seconds $$(($(SECONDS) * 4 / 10)) $(with_seed)
-	$(MANY_THREADS) run --seconds $$(($(SECONDS) * 3 / 10)) $(with_seed)
-	@$(MAKE) --no-print-directory kernel-test KERNEL_SECONDS=$$(($(SECONDS) * 3 / 10))
+	$(ONE_THREAD) run --seconds $$(($(SECONDS) * 35 / 100)) $(with_seed)
+	$(MANY_THREADS) run --seconds $$(($(SECONDS) * 25 / 100)) $(with_seed)
+	@$(MAKE) --no-print-directory kernel-test KERNEL_SECONDS=$$(($(SECONDS) * 25 / 100))
+	@$(MAKE) --no-print-directory server-torture SECONDS=$$(($(SECONDS) * 15 / 100))
 
 torture-build: tools
 	$(CARGO) build --quiet -p kvwal-torture

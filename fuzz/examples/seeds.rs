@@ -75,6 +75,25 @@ fn open_input(files: &Files, others: &[&[u8]]) -> Vec<u8> {
     input
 }
 
+/// What clients of the server send, right and wrong.
+fn streams() -> Vec<(&'static str, &'static [u8])> {
+    vec![
+        ("text", b"SET foo bar\nGET foo\r\n  DEL\tfoo \n\nSTATS\n"),
+        ("text-rubbish", b"GET \x01\n\xff\xfe\n\0\n\r\r\nSET k v"),
+        ("text-long", b"SET key 0123456789012345678901234567890123456789\nGET k\n"),
+        ("resp", b"*2\r\n$3\r\nGET\r\n$3\r\nfoo\r\n*1\r\n$4\r\nPING\r\n"),
+        ("resp-empty", b"*0\r\n*-1\r\n*2\r\n$3\r\nGET\r\n$0\r\n\r\n"),
+        (
+            "resp-long",
+            b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$40\r\n0123456789012345678901234567890123456789\r\n*1\r\n$1\r\nA\r\n",
+        ),
+        ("resp-many", b"*6\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n$1\r\ne\r\n$1\r\nf\r\n*1\r\n$1\r\nA\r\n"),
+        ("resp-broken", b"*2\r\n$3\r\nGETfoo\r\n"),
+        ("resp-huge", b"*2147483648\r\n$1099511627777\r\n"),
+        ("resp-then-text", b"*1\r\n$4\r\nPING\r\nGET foo\n"),
+    ]
+}
+
 fn write(dir: &Path, target: &str, name: &str, head: &[u8], bytes: &[u8]) -> io::Result<()> {
     let dir = dir.join(target);
     fs::create_dir_all(&dir)?;
@@ -84,6 +103,10 @@ fn write(dir: &Path, target: &str, name: &str, head: &[u8], bytes: &[u8]) -> io:
 fn main() -> io::Result<()> {
     let dir = std::env::args_os().nth(1).ok_or_else(|| io::Error::other("usage: seeds DIR"))?;
     let dir = Path::new(&dir);
+    for (limits, (name, bytes)) in (0..3u8).flat_map(|limits| streams().into_iter().map(move |stream| (limits, stream)))
+    {
+        write(dir, "protocol", &format!("{name}-limits-{limits}"), &[limits, 7], bytes)?;
+    }
     for level in 0..3u8 {
         let named = |name: &str| format!("{name}-{}", ["raw", "checksums", "counts"][usize::from(level)]);
         for (name, bytes) in records() {

@@ -25,6 +25,33 @@ pub struct Cursor {
     hash: u64,
 }
 
+/// How many low bits of a hash choose the shard.
+const SHARD_BITS: u32 = SHARDS.trailing_zeros();
+
+impl Cursor {
+    /// A cursor as one number: 0 is the beginning, and also the end.
+    ///
+    /// All hashes of a shard end in its number, so the bits above that are enough to say which of them comes next.
+    pub fn to_number(self) -> u64 {
+        if self.shard >= SHARDS {
+            return 0;
+        }
+        let shard = self.shard as u64;
+        let behind = u64::from(self.hash % SHARDS as u64 > shard);
+        match (self.hash >> SHARD_BITS) + behind {
+            // There is no hash left in this shard.
+            next if next >> (64 - SHARD_BITS) != 0 => Cursor { shard: self.shard + 1, hash: 0 }.to_number(),
+            next => shard << (64 - SHARD_BITS) | next,
+        }
+    }
+
+    /// The cursor that a number stands for; every number is one.
+    pub fn from_number(number: u64) -> Cursor {
+        let shard = number >> (64 - SHARD_BITS);
+        Cursor { shard: shard as usize, hash: number << SHARD_BITS | shard }
+    }
+}
+
 impl<'t> Snapshot<'t> {
     pub(super) fn new(table: &'t Table, lsn: Lsn) -> Snapshot<'t> {
         let pin = table.domain.pin(0);
@@ -97,5 +124,30 @@ impl<'t> Snapshot<'t> {
 impl Drop for Snapshot<'_> {
     fn drop(&mut self) {
         self.release_passed(&Cursor { shard: SHARDS, hash: 0 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_being_a_number() {
+        let beginning = Cursor::default();
+        assert_eq!(beginning.to_number(), 0);
+        assert_eq!(Cursor { shard: SHARDS, hash: 0 }.to_number(), 0);
+        // Whatever the cursor, the hash at which it goes on is the first one of its shard from there.
+        for shard in [0, 1, 7, 254, 255] {
+            for hash in [0, 1, 6, 7, 8, 255, 256, 0x1234_5678_9abc_def0, u64::MAX - 300, u64::MAX - 255] {
+                let cursor = Cursor { shard, hash };
+                let back = Cursor::from_number(cursor.to_number());
+                assert_eq!(back.shard, shard);
+                assert_eq!(back.hash % SHARDS as u64, shard as u64);
+                assert!(back.hash >= hash && back.hash - hash < SHARDS as u64, "{cursor:?} came back as {back:?}");
+            }
+        }
+        // Beyond the last hash of a shard there is the next shard, or the end.
+        assert_eq!(Cursor { shard: 3, hash: u64::MAX }.to_number(), Cursor { shard: 4, hash: 0 }.to_number());
+        assert_eq!(Cursor::from_number(u64::MAX).to_number(), u64::MAX);
     }
 }
