@@ -1,9 +1,9 @@
 # kvwal: `make run` shows what it is for, `make test` that it works. Both install what they need (as root on Debian).
 #
-#   make build    the library, target/release/libkvwal.so and .a
+#   make build    the library, target/release/libkvwal.so and .a, and the server, target/release/kv_server
 #   make run      store every file below /usr/include, be killed half-way, lose nothing
 #   make test     Rust tests, C and C++ tests, valgrind, the Python reader, the server, and the hunt and the benchmark in miniature
-#   make bench    measure against the disk, the memory and other stores: see bench/README.md; QUICK=1 takes two minutes
+#   make bench    measure against the disk, the memory, other stores and Redis: see bench/README.md; QUICK=1 takes two minutes
 #   make check    formatting, lints, header up to date, exported symbols
 #   make torture  look for lost data, for SECONDS=600; make fuzz, and others: see torture/hunt.mk
 #   make server-test   the server alone: see server/server.mk
@@ -41,10 +41,10 @@ RESULTS ?= bench/results
 PEERS := redis-server $(addprefix package:,liblmdb-dev librocksdb-dev libleveldb-dev libsqlite3-dev libdb-dev \
     libtkrzw-dev libhiredis-dev)
 
-.PHONY: build run test check nightly header clean rust-test c-test bench bench-smoke tools
+.PHONY: build run test check nightly header clean rust-test c-test bench bench-server bench-smoke tools
 
 build: tools
-	$(CARGO) build --release
+	$(CARGO) build --release -p kvwal -p kv_server
 
 tools:
 	@tools/need.sh cargo cc gcc
@@ -74,11 +74,18 @@ bench: build
 	@bench/run.py --programs target/bench --library $(LIB_DIR)/libkvwal.so --data $(BENCH_DIR) --results $(RESULTS) \
 	    $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(DURATION),--seconds $(DURATION)) \
 	    $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY)) $(if $(STORES),--stores $(STORES))
+	@$(if $(ONLY),,$(MAKE) --no-print-directory bench-server)
+
+bench-server: build
+	@for wanted in redis-server redis-cli; do tools/need.sh "$$wanted" || true; done
+	@bench/server.py --server $(LIB_DIR)/kv_server --data $(BENCH_DIR) --results $(RESULTS) \
+	    $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(DURATION),--seconds $(DURATION))
 
 bench-smoke: build
 	@tools/need.sh python3
 	@CC="$(CC)" bench/build.sh --without-peers target/bench-smoke $(LIB_DIR)
 	@bench/smoke.py target/bench-smoke
+	@bench/server.py --smoke --server $(LIB_DIR)/kv_server --data target/bench-smoke/server --results target/bench-smoke/server
 
 check: tools
 	@tools/need.sh nm
