@@ -2,12 +2,13 @@
 #
 #   make build    the library, target/release/libkvwal.so and .a
 #   make run      store every file below /usr/include, be killed half-way, lose nothing
-#   make test     Rust tests, C and C++ tests, valgrind, the Python reader, and the hunt and the benchmark in miniature
+#   make test     Rust, C and C++ tests, valgrind, the Python reader, installing, and the hunt and the benchmark in miniature
 #   make bench    measure against the disk, the memory and other stores: see bench/README.md; QUICK=1 takes two minutes
-#   make check    formatting, lints, header up to date, exported symbols
+#   make check    formatting, lints, header up to date, exported symbols, binary interface
 #   make torture  look for lost data, for SECONDS=600; make fuzz, and others: see torture/hunt.mk
 #   make nightly  the property tests with 10,000 cases, and threads under helgrind and drd for longer
 #   make header   take over the generated header after a change of src/ffi
+#   make install PREFIX=/usr/local, uninstall, deb, install-test, abi, golden: see packaging/install.mk
 #   make clean
 
 CARGO ?= cargo
@@ -51,13 +52,14 @@ run: build
 	@$(MAKE) --no-print-directory $(OUT)/header_store
 	$(OUT)/header_store $(SOURCE_DIR)
 
-test: rust-test c-test hunt-smoke bench-smoke
+test: rust-test c-test install-test hunt-smoke bench-smoke
 	@echo "all tests passed"
 
 rust-test: tools
 	$(CARGO) test --features sim
 
 include torture/hunt.mk
+include packaging/install.mk
 
 c-test: build
 	@tools/need.sh g++ valgrind strace python3
@@ -86,6 +88,7 @@ check: tools
 	@$(MAKE) --no-print-directory build
 	tools/check_header.sh
 	tools/check_symbols.sh $(LIB_DIR)/libkvwal.so
+	tools/abi.sh $(LIB_DIR)/libkvwal.so
 
 nightly: build broken-all
 	PROPTEST_CASES=10000 $(CARGO) test --release --features sim
