@@ -44,7 +44,7 @@ files_cmakedir := packaging/kvwalConfig.cmake.in packaging/kvwalConfigVersion.cm
 files_docdir := LICENSE-APACHE LICENSE-MIT
 files_man1dir := $(wildcard $(foreach tool,$(TOOLS),$(GENERATED_DIR)/man/$(tool).1 $(GENERATED_DIR)/man/$(tool)-*.1))
 files_man7dir := $(wildcard docs/*.7)
-files_bashcompletiondir := $(wildcard $(TOOLS:%=$(GENERATED_DIR)/completions/%))
+files_bashcompletiondir := $(wildcard $(TOOLS:%=$(GENERATED_DIR)/completions/%.bash))
 files_fishcompletiondir := $(wildcard $(TOOLS:%=$(GENERATED_DIR)/completions/%.fish))
 files_zshcompletiondir := $(wildcard $(TOOLS:%=$(GENERATED_DIR)/completions/_%))
 SHARED_LIBRARY := libkvwal.so.$(VERSION)

@@ -20,7 +20,7 @@ files_of() { (cd "$1" && find . ! -type d | LC_ALL=C sort); }
 tool=(TOOLS=kvwal-probe TOOL_DIR="$work/tool" GENERATED_DIR="$work/generated")
 mkdir -p "$work/tool" "$work/generated/man" "$work/generated/completions"
 printf '#!/bin/sh\necho probe\n' >"$work/tool/kvwal-probe"
-touch "$work/generated/man/"{kvwal-probe,kvwal-probe-get,kvwal-other}.1 "$work/generated/completions/"{kvwal-probe,_kvwal-probe,kvwal-probe.fish}
+touch "$work/generated/man/"{kvwal-probe,kvwal-probe-get,kvwal-other}.1 "$work/generated/completions/"{kvwal-probe.bash,_kvwal-probe,kvwal-probe.fish}
 
 expected_files() {
     cat <<END
@@ -34,7 +34,7 @@ expected_files() {
 ./opt/kvwal/lib/libkvwal.so.0
 ./opt/kvwal/lib/libkvwal.so.$version
 ./opt/kvwal/lib/pkgconfig/kvwal.pc
-./opt/kvwal/share/bash-completion/completions/kvwal-probe
+./opt/kvwal/share/bash-completion/completions/kvwal-probe.bash
 ./opt/kvwal/share/doc/kvwal/LICENSE-APACHE
 ./opt/kvwal/share/doc/kvwal/LICENSE-MIT
 ./opt/kvwal/share/fish/vendor_completions.d/kvwal-probe.fish
