@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds Debian packages of what `make build` has built, in target/deb. Called by `make deb`, with the variables of packaging/install.mk.
+# Builds Debian packages of what `make build` has built, in target/deb. Called by `make deb`, with its variables.
 #
 # packaging/debian is the debian/ of a source tree, but for what is known elsewhere: the changelog has the version of
 # Cargo.toml, the symbols file is the record of the binary interface, and the runtime package has the soname's number.

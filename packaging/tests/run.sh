@@ -20,7 +20,8 @@ files_of() { (cd "$1" && find . ! -type d | LC_ALL=C sort); }
 tool=(TOOLS=kvwal-probe TOOL_DIR="$work/tool" GENERATED_DIR="$work/generated")
 mkdir -p "$work/tool" "$work/generated/man" "$work/generated/completions"
 printf '#!/bin/sh\necho probe\n' >"$work/tool/kvwal-probe"
-touch "$work/generated/man/"{kvwal-probe,kvwal-probe-get,kvwal-other}.1 "$work/generated/completions/"{kvwal-probe.bash,_kvwal-probe,kvwal-probe.fish}
+touch "$work/generated/man/"{kvwal-probe,kvwal-probe-get,kvwal-other}.1
+touch "$work/generated/completions/"{kvwal-probe.bash,_kvwal-probe,kvwal-probe.fish}
 
 expected_files() {
     cat <<END
