@@ -45,8 +45,11 @@ fn save(disk: &SimDisk, to: &Path) {
     }
 }
 
+/// A disk with a store or a log that is worth keeping.
+type Write = fn() -> SimDisk;
+
 /// What may be found on a disk, and how it comes about.
-const STORES: [(&str, fn() -> SimDisk); 9] = [
+const STORES: [(&str, Write); 9] = [
     ("closed", closed),
     ("killed", killed),
     ("expiring", expiring),
