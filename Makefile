@@ -2,13 +2,14 @@
 #
 #   make build    the library, target/release/libkvwal.so and .a, and the server, target/release/kv_server
 #   make run      store every file below /usr/include, be killed half-way, lose nothing
-#   make test     Rust tests, C and C++ tests, valgrind, the Python reader, the server, and the hunt and the benchmark in miniature
+#   make test     Rust tests, C and C++ tests, valgrind, the Python reader, the server, installing, and the hunt and the benchmark in miniature
 #   make bench    measure against the disk, the memory, other stores and Redis: see bench/README.md; QUICK=1 takes two minutes
-#   make check    formatting, lints, header up to date, exported symbols
+#   make check    formatting, lints, header up to date, exported symbols, binary interface
 #   make torture  look for lost data, for SECONDS=600; make fuzz, and others: see torture/hunt.mk
 #   make server-test   the server alone: see server/server.mk
 #   make nightly  the property tests with 10,000 cases, and threads under helgrind and drd for longer
 #   make header   take over the generated header after a change of src/ffi
+#   make install PREFIX=/usr/local, uninstall, deb, install-test, abi, golden: see packaging/install.mk
 #   make clean
 
 CARGO ?= cargo
@@ -53,13 +54,13 @@ run: build
 	@$(MAKE) --no-print-directory $(OUT)/header_store
 	$(OUT)/header_store $(SOURCE_DIR)
 
-test: rust-test c-test server-test hunt-smoke bench-smoke
+test: rust-test c-test server-test install-test hunt-smoke bench-smoke
 	@echo "all tests passed"
 
 rust-test: tools
 	$(CARGO) test --features sim
 
-include torture/hunt.mk server/server.mk
+include torture/hunt.mk server/server.mk packaging/install.mk
 
 c-test: build
 	@tools/need.sh g++ valgrind strace python3
@@ -95,6 +96,7 @@ check: tools
 	@$(MAKE) --no-print-directory build
 	tools/check_header.sh
 	tools/check_symbols.sh $(LIB_DIR)/libkvwal.so
+	tools/abi.sh $(LIB_DIR)/libkvwal.so
 
 nightly: build broken-all
 	PROPTEST_CASES=10000 $(CARGO) test --release --features sim

@@ -5,9 +5,11 @@ set -euo pipefail
 
 package_of() {
     case $1 in
-        g++ | gcc | make | patch | valgrind | strace | python3) echo "$1" ;;
+        cmake | g++ | gcc | lintian | make | patch | pkg-config | python3 | strace | valgrind) echo "$1" ;;
         cc) echo gcc ;;
-        nm | strip) echo binutils ;;
+        dh) echo debhelper ;;
+        dpkg-buildpackage) echo dpkg-dev ;;
+        nm | readelf | strip) echo binutils ;;
         gnuplot) echo gnuplot-nox ;;
         mkfs.ext4) echo e2fsprogs ;;
         losetup) echo mount ;;
