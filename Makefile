@@ -2,7 +2,8 @@
 #
 #   make build    the library, target/release/libkvwal.so and .a
 #   make run      store every file below /usr/include, be killed half-way, lose nothing
-#   make test     Rust tests, C and C++ tests, valgrind, the Python reader, and the hunt and the benchmark in miniature
+#   make test     tests in Rust, C, C++ and Python, valgrind, and the hunt and the benchmark in miniature
+#   make wheel    the Python package: see bindings/python/README.md
 #   make bench    measure against the disk, the memory and other stores: see bench/README.md; QUICK=1 takes two minutes
 #   make check    formatting, lints, header up to date, exported symbols
 #   make torture  look for lost data, for SECONDS=600; make fuzz, and others: see torture/hunt.mk
@@ -52,13 +53,14 @@ run: build
 	@$(MAKE) --no-print-directory $(OUT)/header_store
 	$(OUT)/header_store $(SOURCE_DIR)
 
-test: rust-test c-test hunt-smoke bench-smoke
+test: rust-test c-test python-test hunt-smoke bench-smoke
 	@echo "all tests passed"
 
 rust-test: tools
 	$(CARGO) test --features sim
 
 include torture/hunt.mk
+include bindings/python/python.mk
 
 c-test: build
 	@tools/need.sh g++ valgrind strace python3
