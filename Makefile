@@ -2,7 +2,8 @@
 #
 #   make build    the library, target/release/libkvwal.so and .a, and the server, target/release/kv_server
 #   make run      store every file below /usr/include, be killed half-way, lose nothing
-#   make test     Rust tests, C and C++ tests, valgrind, the Python reader, the server, installing, and the hunt and the benchmark in miniature
+#   make test     tests in Rust, C, C++ and Python, valgrind, the server, installing, and the hunt and the benchmark in miniature
+#   make wheel    the Python package: see bindings/python/README.md
 #   make bench    measure against the disk, the memory, other stores and Redis: see bench/README.md; QUICK=1 takes two minutes
 #   make check    formatting, lints, header up to date, exported symbols, binary interface
 #   make torture  look for lost data, for SECONDS=600; make fuzz, and others: see torture/hunt.mk
@@ -21,14 +22,15 @@ SOURCE_DIR ?= /usr/include
 LIB_DIR := target/release
 OUT := target/c
 CFLAGS := -std=c11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Werror -Iinclude
-CXXFLAGS := -std=c++17 -O2 -g -Wall -Wextra -Werror -Iinclude
+CXXFLAGS := -std=c++17 -O2 -g -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror -Iinclude
 SHARED := -L$(LIB_DIR) -lkvwal -lpthread -Wl,-rpath,'$$ORIGIN/../../release'
 STATIC := $(LIB_DIR)/libkvwal.a -lpthread -ldl -lm
 
 C_TESTS := wal_full_test wal_crash_test kv_correctness_test api_test lookups_test threads_test \
     transactions_test
-CXX_TESTS := test_wal_format
-PROGRAMS := $(foreach kind,shared static,$(addprefix $(OUT)/$(kind)/,$(C_TESTS) $(CXX_TESTS)))
+CXX_TESTS := test_wal_format cpp_test
+PROGRAMS := $(foreach kind,shared static,$(addprefix $(OUT)/$(kind)/,$(C_TESTS) $(CXX_TESTS))) \
+    $(addprefix $(OUT)/,threads_race commit_cost cpp_no_exceptions quick_start)
 
 # make bench; SEED is also for make torture and make fuzz
 QUICK ?=
@@ -54,17 +56,17 @@ run: build
 	@$(MAKE) --no-print-directory $(OUT)/header_store
 	$(OUT)/header_store $(SOURCE_DIR)
 
-test: rust-test c-test server-test install-test hunt-smoke bench-smoke
+test: rust-test c-test server-test python-test install-test hunt-smoke bench-smoke
 	@echo "all tests passed"
 
 rust-test: tools
 	$(CARGO) test --features sim
 
-include torture/hunt.mk server/server.mk packaging/install.mk
+include torture/hunt.mk server/server.mk packaging/install.mk bindings/python/python.mk
 
 c-test: build
 	@tools/need.sh g++ valgrind strace python3
-	@$(MAKE) --no-print-directory $(PROGRAMS) $(OUT)/threads_race $(OUT)/commit_cost
+	@$(MAKE) --no-print-directory $(PROGRAMS)
 	c-tests/run.sh $(OUT)
 
 # What is missing is left out, by name; so nothing but the measuring itself may fail here.
@@ -101,7 +103,7 @@ check: tools
 nightly: build broken-all
 	PROPTEST_CASES=10000 $(CARGO) test --release --features sim
 	@tools/need.sh g++ valgrind strace python3
-	@$(MAKE) --no-print-directory $(PROGRAMS) $(OUT)/threads_race $(OUT)/commit_cost
+	@$(MAKE) --no-print-directory $(PROGRAMS)
 	HELGRIND_ITERATIONS=300 DRD_ITERATIONS=20 c-tests/run.sh $(OUT)
 
 header: tools
@@ -132,6 +134,14 @@ $(OUT)/threads_race: c-tests/threads_test.c c-tests/support.h include/kvwal.h $(
 $(OUT)/commit_cost: c-tests/commit_cost.c c-tests/support.h include/kvwal.h $(LIB_DIR)/libkvwal.so
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $< -L$(LIB_DIR) -lkvwal -lpthread -Wl,-rpath,'$$ORIGIN/../release'
+
+$(OUT)/cpp_no_exceptions: c-tests/cpp_test.cpp include/kvwal.hpp include/kvwal.h $(LIB_DIR)/libkvwal.so
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -fno-exceptions -o $@ $< -L$(LIB_DIR) -lkvwal -lpthread -Wl,-rpath,'$$ORIGIN/../release'
+
+$(OUT)/quick_start: examples/quick_start.cpp include/kvwal.hpp include/kvwal.h $(LIB_DIR)/libkvwal.so
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -o $@ $< -L$(LIB_DIR) -lkvwal -lpthread -Wl,-rpath,'$$ORIGIN/../release'
 
 $(OUT)/header_store: examples/header_store.c include/kvwal.h $(LIB_DIR)/libkvwal.so
 	@mkdir -p $(@D)

@@ -3,7 +3,7 @@
 #
 # Each C and C++ test with the shared library, with the static one, and under memcheck, which must find every block
 # freed; the threads under helgrind and drd, and once with a lock left out, which those must notice; what one caller
-# costs in system calls; the examples of the documents; the reader in Python.
+# costs in system calls; C++ without exceptions; the examples of the documents; the reader in Python.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -15,7 +15,7 @@ trap cleanup EXIT
 export TMPDIR=$work
 
 tests=(wal_full_test wal_crash_test kv_correctness_test api_test lookups_test threads_test transactions_test \
-    test_wal_format)
+    test_wal_format cpp_test)
 # How much each of the threads does under valgrind's thread checkers, which are slow, drd above all.
 declare -A iterations=([helgrind]=${HELGRIND_ITERATIONS:-30} [drd]=${DRD_ITERATIONS:-8})
 passed=0
@@ -79,6 +79,15 @@ callers_share_syncs() {
     [ "$syncs" -eq "$commits" ] && [ $((commits * 3)) -le "$sets" ]
 }
 
+# Each run finds the records of the runs before it.
+quick_start() {
+    local records
+    for records in 0 6; do
+        "$programs/quick_start" "$work/quick" && grep -qx "found: $records records" "$work/output" || return 1
+    done
+    [ "$(tail -n 4 "$work/output" | tr '\n' ';')" = 'user/1: nobody;user/2: Grace;user/3: Edsger;run: 2;' ]
+}
+
 for kind in shared static; do
     for name in "${tests[@]}"; do
         try "$name, $kind" "$programs/$kind/$name"
@@ -95,6 +104,8 @@ for tool in helgrind drd; do
 done
 try "one write and one sync for a set" one_write_one_sync
 try "eight callers share writes and syncs" callers_share_syncs
+try "cpp_test, without exceptions" "$programs/cpp_no_exceptions"
+try "quick_start.cpp" quick_start
 try "headers and examples" "$root/tests/header_example.sh"
 try "the reader in Python" "$root/tests/reader/test_reader.sh"
 

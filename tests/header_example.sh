@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The headers compile alone, and the examples of include/kvwal.h and README.md do what they show.
+# The headers compile alone, and the examples of include/kvwal.h, include/kvwal.hpp and README.md do what they show.
 #
 #     KVWAL_LIB_DIR=DIR tests/header_example.sh        DIR, where libkvwal.so is, is target/release unless set
 set -euo pipefail
@@ -27,29 +27,32 @@ compile_alone() {
     echo ok
 }
 
-# The lines between " * Example" and the end of the comment, without " *     ".
+# What is indented below " * Example", up to the next line of text, without " *     ".
 example_of_header() {
-    sed -n '/^ \* Example$/,/^ \*\/$/s/^ \*\(     \|$\)//p' "$root/include/kvwal.h"
+    awk '/^ \* Example$/ { inside = 1; next } /^ \* ?[^ ]/ { inside = 0 } inside' "$root/include/$1" |
+        sed 's/^ \*\(     \|$\)//'
 }
 
-# The first block fenced with ```c.
+# The first block of a language.
 example_of_readme() {
-    awk '/^```c$/ && !seen { inside = seen = 1; next } /^```$/ { inside = 0 } inside' "$root/README.md"
+    awk -v fence="^\`\`\`$1\$" '$0 ~ fence && !seen { inside = seen = 1; next } /^```$/ { inside = 0 } inside' \
+        "$root/README.md"
 }
 
 run_example() {
-    (cd "$1" && LD_LIBRARY_PATH=$lib_dir ./example)
+    (cd "$1" && LD_LIBRARY_PATH=$lib_dir ./program)
 }
 
 # Each run prints what it read back: the first what it has just stored, the second what the first left there, too.
 check_example() {
-    local name=$1 source=$2 dir=$work/$1
+    local name=$1 compiler=$2 language=$3 standard=$4 source=$5 dir=$work/$1-$3
 
-    printf '[example] %s... ' "$name"
+    printf '[example] %s in %s... ' "$name" "$standard"
+    [ -n "$source" ] || fail "$name has no example"
     mkdir "$dir"
-    printf '%s\n' "$source" >"$dir/example.c"
-    gcc -std=c99 -Wall -Wextra -Werror -pedantic -I"$root/include" -o "$dir/example" "$dir/example.c" \
-        -L"$lib_dir" -lkvwal || fail "the example of $name does not compile"
+    printf '%s\n' "$source" >"$dir/example"
+    "$compiler" -x "$language" -std="$standard" -Wall -Wextra -Werror -pedantic -I"$root/include" \
+        -o "$dir/program" "$dir/example" -L"$lib_dir" -lkvwal || fail "the example of $name does not compile"
     for run in first second; do
         output=$(run_example "$dir") || fail "the $run run of the example of $name failed"
         [ "$output" = Ada ] || fail "the $run run of the example of $name printed '$output' instead of 'Ada'"
@@ -59,15 +62,9 @@ check_example() {
 
 compile_alone kvwal.h gcc c c99
 compile_alone kvwal.h g++ c++ c++17
-if [ -e "$root/include/kvwal.hpp" ]; then
-    compile_alone kvwal.hpp g++ c++ c++17
-fi
+compile_alone kvwal.hpp g++ c++ c++17
 
-header_example=$(example_of_header)
-[ -n "$header_example" ] || fail "include/kvwal.h has no example"
-check_example kvwal.h "$header_example"
-
-readme_example=$([ ! -e "$root/README.md" ] || example_of_readme)
-if [ -n "$readme_example" ]; then
-    check_example README.md "$readme_example"
-fi
+check_example kvwal.h gcc c c99 "$(example_of_header kvwal.h)"
+check_example kvwal.hpp g++ c++ c++17 "$(example_of_header kvwal.hpp)"
+check_example README.md gcc c c99 "$(example_of_readme c)"
+check_example README.md g++ c++ c++17 "$(example_of_readme cpp)"

@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
-# Makes sure that commands and libraries are there: need.sh COMMAND... package:DEBIAN-PACKAGE...
+# Makes sure that commands, libraries and modules of $PYTHON are there:
+#
+#     need.sh COMMAND... package:DEBIAN-PACKAGE... python:MODULE...
+#
 # What is missing is installed when this runs as root on Debian; otherwise one line says what to install.
 set -euo pipefail
 
@@ -17,6 +20,8 @@ package_of() {
         redis-cli) echo redis-tools ;;
         nc) echo netcat-openbsd ;;
         package:*) echo "${1#package:}" ;;
+        python:ensurepip) echo python3-venv ;;
+        python:*) echo "python3-${1#python:}" ;;
         *) echo "" ;;
     esac
 }
@@ -24,6 +29,7 @@ package_of() {
 is_there() {
     case $1 in
         package:*) dpkg-query -W -f='${Status}' "${1#package:}" 2> /dev/null | grep -q 'ok installed' ;;
+        python:*) "${PYTHON:-python3}" -c "import ${1#python:}" 2> /dev/null ;;
         *) command -v "$1" > /dev/null ;;
     esac
 }

@@ -1,0 +1,74 @@
+"""Plain types: modes, and what a store tells about itself."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class SyncMode(enum.IntEnum):
+    """When a write returns."""
+
+    ALWAYS = 0
+    """When it is on stable storage."""
+    INTERVAL = 1
+    """When it is in memory; synced every sync_interval. The last moment may be lost."""
+    NONE = 2
+    """When the kernel has it; synced by sync(), checkpoint() and close() alone."""
+
+
+class RecoveryMode(enum.IntEnum):
+    """What opening does about acknowledged data that was damaged."""
+
+    PREFIX = 0
+    """Open with the longest exact prefix, and report what was cut."""
+    STRICT = 1
+    """Refuse with CorruptError, and change nothing."""
+
+
+class Verdict(enum.IntEnum):
+    """How the log ended."""
+
+    CLEAN = 0
+    """Where its last record ends."""
+    TORN = 1
+    """In writes that a crash had interrupted, and that nobody was told of."""
+    DAMAGED = 2
+    """In a bad record, with a valid one behind it: durable data was damaged."""
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counters and sizes of an open store; kv_stats in kvwal.h explains each."""
+
+    gets: int
+    sets: int
+    dels: int
+    errors: int
+    keys: int
+    bytes: int
+    last_lsn: int
+    durable_lsn: int
+    checkpoint_lsn: int
+    wal_bytes: int
+    checkpoints: int
+    commits: int
+    syncs: int
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What opening found; kv_recovery in kvwal.h explains each."""
+
+    verdict: Verdict
+    checkpoint_lsn: int
+    last_lsn: int
+    records_replayed: int
+    stop_offset: int
+    bytes_quarantined: int
+    records_behind: int
+    seconds: float
+    durable_lsn: int
+    checkpoint_keys: int
+    keys_expired: int
+    bytes_rewritten: int
