@@ -10,7 +10,7 @@ use crate::table::{Change, Table};
 use crate::transaction::{Earlier, Transaction, Works};
 
 /// How much log a work is taken to need before it is known: so a group has so many of them at most.
-const LIKELY_BYTES: usize = 1 << 10;
+const LIKELY_BYTES: usize = 128;
 /// How many works a caller submits at a time.
 const WORKS_AT_ONCE: usize = GROUP_BYTES / LIKELY_BYTES;
 

@@ -115,7 +115,7 @@ fn more_works_or_longer_ones_than_a_group_may_have_make_several() {
             increment(transaction)
         }
     }
-    for (works, bytes, commits) in [(3000, 1, 3), (10, 300 << 10, 3), (4, 2 << 20, 4), (0, 0, 0)] {
+    for (works, bytes, commits) in [(20_000, 1, 3), (10, 300 << 10, 3), (4, 2 << 20, 4), (0, 0, 0)] {
         in_each_mode(|_, store| {
             let mut works: Vec<_> = (0..works).map(|number| Long(number, bytes)).collect();
             let results = store.transact_all(&mut works);

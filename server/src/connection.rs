@@ -16,7 +16,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::budget;
-use crate::command::{self, Handler, Outcome, Spec, transactions};
+use crate::command::{self, Handler, Spec, transactions};
 use crate::event_loop::stream::Stream;
 use crate::input::{CHUNK, Chunks, Input};
 use crate::output::Output;
@@ -280,14 +280,26 @@ impl Connection {
             (Handler::Read(run), _) => run(&*turn.server.store, args, &mut answer),
             _ => unreachable!("a worker carries these out"),
         };
-        let is_done = !answer.is_too_long();
-        if is_done {
-            conclude(session, hands.server, outcome, &mut answer, mark);
-        } else {
+        let (outcome, is_long_read) = match (answer.is_too_long(), spec.handler) {
+            (true, Handler::Read(_)) => (Ok(()), true),
+            (true, _) => (Err(budget::answer_too_long()), false),
+            (false, _) => (outcome, false),
+        };
+        if is_long_read {
             answer.back_to(mark);
+        } else {
+            if let Err(refusal) = outcome {
+                // What is carried out behind MULTI may fail without spoiling what is queued.
+                session.queue.iter_mut().for_each(|queue| queue.is_spoiled |= place == Place::Queue);
+                answer.refuse(mark, &refusal);
+            }
+            if session.takes_silence() {
+                answer.silence(mark);
+            }
         }
+        hands.server.counters.tally.add(&answer.tally);
         output.give_back(answer.into_bytes());
-        is_done
+        !is_long_read
     }
 
     /// Adds a command to the run.
@@ -484,26 +496,6 @@ fn locate(session: &Session, args: Args<'_>) -> Result<(&'static Spec, Place), R
         Handler::Write(_) | Handler::Exec => Place::Worker { writes: true },
     };
     Ok((spec, place))
-}
-
-/// Ends a command that the event loop has carried out.
-fn conclude(
-    session: &mut Session,
-    server: &mut Server,
-    outcome: Outcome,
-    answer: &mut Answer,
-    mark: crate::protocol::answer::Mark,
-) {
-    if let Err(refusal) = outcome {
-        if let Some(queue) = &mut session.queue {
-            queue.is_spoiled = true;
-        }
-        answer.refuse(mark, &refusal);
-    }
-    if session.takes_silence() {
-        answer.silence(mark);
-    }
-    server.counters.tally.add(&answer.tally);
 }
 
 fn micros_since(moment: Instant) -> u64 {

@@ -163,6 +163,39 @@ fn memory_for_buffers_is_bounded() {
 }
 
 #[test]
+fn an_answer_that_would_be_too_long_is_an_error_and_nothing_is_done() {
+    let (_dir, path) = store_dir();
+    let server = Server::start(&path, &["--buffers", "4"]);
+    let mut client = server.connect();
+    for key in [b"one", b"two"] {
+        client.send_command(&[b"SET", key, &vec![b'x'; 3 << 20]]);
+        assert_eq!(client.reply(), "+OK");
+    }
+    assert!(client.command("MGET one two").starts_with("-ERR answer too long"));
+    for command in ["MULTI", "SET three x", "GET one", "GET two"] {
+        client.command(command);
+    }
+    assert!(client.command("EXEC").starts_with("-ERR answer too long"));
+    assert_eq!(client.command("EXISTS one two three"), "2");
+    assert_eq!(client.command("GET one").len(), (3 << 20) + 2);
+    // Answers of the event loop itself, while others use all the memory.
+    let name = "n".repeat(1000);
+    let mut named: Vec<Client> = (0..80).map(|_| server.connect()).collect();
+    named.iter_mut().for_each(|one| assert_eq!(one.command(&format!("CLIENT SETNAME {name}")), "+OK"));
+    assert!(client.command("CLIENT LIST").len() > 80_000);
+    for command in ["MULTI", "PING"] {
+        named[0].command(command);
+    }
+    for _ in 0..2 {
+        named[0].send_command(&[b"SET", b"k", &vec![b'y'; 2 << 20]]);
+        assert_eq!(named[0].reply(), "+QUEUED");
+    }
+    assert!(client.command("CLIENT LIST").starts_with("-ERR answer too long"));
+    assert_eq!(client.command("PING"), "+PONG");
+    server.stop();
+}
+
+#[test]
 fn a_client_that_does_not_read_delays_nobody_and_is_dropped() {
     let (_dir, path) = store_dir();
     let server = Server::start(&path, &["--patience", "1"]);

@@ -95,8 +95,8 @@ fn expire_at(
     answer: &mut Answer,
 ) -> Outcome {
     let time = time(&args[2], unit, since, command)?;
-    let allows = condition(args.get(3))?;
-    let held = held(writer, &args[1])?.filter(|held| allows(held.expires_at, time));
+    let conditions = Conditions::parse(args.from(3))?;
+    let held = held(writer, &args[1])?.filter(|held| conditions.allow(held.expires_at, time));
     if let Some(held) = &held {
         writer.set_until(&args[1], &held.value, time)?;
     }
@@ -104,15 +104,46 @@ fn expire_at(
     Ok(())
 }
 
-/// Whether the old time (0 for never) allows the new one.
-fn condition(word: Option<&[u8]>) -> Result<fn(u64, u64) -> bool, Refusal> {
-    match word {
-        None => Ok(|_, _| true),
-        Some(word) if is(word, "NX") => Ok(|old, _| old == 0),
-        Some(word) if is(word, "XX") => Ok(|old, _| old != 0),
-        Some(word) if is(word, "GT") => Ok(|old, new| old != 0 && new > old),
-        Some(word) if is(word, "LT") => Ok(|old, new| old == 0 || new < old),
-        Some(word) => Err(Refusal::err(format!("Unsupported option {}", String::from_utf8_lossy(word)))),
+/// What the time until now must be for a new one to be set.
+#[derive(Clone, Copy, Debug, Default)]
+struct Conditions {
+    is_never: bool,
+    is_some: bool,
+    is_before: bool,
+    is_after: bool,
+}
+
+impl Conditions {
+    fn parse(words: Args<'_>) -> Result<Conditions, Refusal> {
+        let mut conditions = Conditions::default();
+        for word in words.iter() {
+            let condition = match word {
+                word if is(word, "NX") => &mut conditions.is_never,
+                word if is(word, "XX") => &mut conditions.is_some,
+                word if is(word, "GT") => &mut conditions.is_before,
+                word if is(word, "LT") => &mut conditions.is_after,
+                word => return Err(Refusal::err(format!("Unsupported option {}", String::from_utf8_lossy(word)))),
+            };
+            *condition = true;
+        }
+        match conditions {
+            Conditions { is_never: true, is_some, is_before, is_after } if is_some || is_before || is_after => {
+                Err(Refusal::err("NX and XX, GT or LT options at the same time are not compatible"))
+            }
+            Conditions { is_before: true, is_after: true, .. } => {
+                Err(Refusal::err("GT and LT options at the same time are not compatible"))
+            }
+            _ => Ok(conditions),
+        }
+    }
+
+    /// Whether the old time allows the new one; 0 is never, and so later than any other.
+    fn allow(self, old: u64, new: u64) -> bool {
+        let allows = |asked: bool, is_so: bool| !asked || is_so;
+        allows(self.is_never, old == 0)
+            && allows(self.is_some, old != 0)
+            && allows(self.is_before, old != 0 && old < new)
+            && allows(self.is_after, old == 0 || old > new)
     }
 }
 

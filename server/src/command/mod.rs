@@ -205,6 +205,29 @@ pub fn is(arg: &[u8], word: &str) -> bool {
     arg.eq_ignore_ascii_case(word.as_bytes())
 }
 
+/// A command's subcommand: its name, and how many arguments there are at least and at most, those two words included.
+type Subcommand = (&'static str, usize, usize);
+
+/// Finds the subcommand that the second argument names, and checks the count of arguments.
+fn subcommand(command: &str, known: &[Subcommand], args: Args<'_>) -> Result<&'static str, Refusal> {
+    let word = &args[1];
+    match known.iter().find(|(name, ..)| is(word, name)) {
+        Some((name, least, most)) if (*least..=*most).contains(&args.len()) => Ok(name),
+        Some((name, ..)) => Err(wrong_count(&format!("{command}|{}", name.to_ascii_lowercase()))),
+        None => {
+            let word = String::from_utf8_lossy(&word[..word.len().min(QUOTED)]);
+            let command = command.to_ascii_uppercase();
+            Err(Refusal::err(format!("unknown subcommand '{word}'. Try {command} HELP.")))
+        }
+    }
+}
+
+/// Answers with the names of the subcommands.
+fn list_subcommands(known: &[Subcommand], answer: &mut Answer) {
+    answer.array(known.len());
+    known.iter().for_each(|(name, ..)| answer.simple(name));
+}
+
 /// No greatest number of arguments.
 const ANY: usize = usize::MAX;
 
@@ -228,14 +251,14 @@ const RESP_TABLE: [Spec; 58] = [
     Spec::new("echo", (2, 2), NoKeys, Plain(session::echo)),
     Spec::new("exec", (1, 1), NoKeys, Exec),
     Spec::new("exists", (2, ANY), All, Read(keys::exists)),
-    Spec::new("expire", (3, 4), One, Write(expiry::expire)),
-    Spec::new("expireat", (3, 4), One, Write(expiry::expireat)),
+    Spec::new("expire", (3, ANY), One, Write(expiry::expire)),
+    Spec::new("expireat", (3, ANY), One, Write(expiry::expireat)),
     Spec::new("expiretime", (2, 2), One, Read(expiry::expiretime)),
     Spec::new("flushall", (1, 2), NoKeys, Write(keys::flush)),
     Spec::new("flushdb", (1, 2), NoKeys, Write(keys::flush)),
     Spec::new("get", (2, 2), One, Read(strings::get)),
     Spec::new("getdel", (2, 2), One, Write(strings::getdel)),
-    Spec::new("getex", (2, 4), One, Write(strings::getex)),
+    Spec::new("getex", (2, ANY), One, Write(strings::getex)),
     Spec::new("getset", (3, 3), One, Write(strings::getset)),
     Spec::new("hello", (1, ANY), NoKeys, Session(session::hello)),
     Spec::new("incr", (2, 2), One, Write(strings::incr)),
@@ -248,8 +271,8 @@ const RESP_TABLE: [Spec; 58] = [
     Spec::new("msetnx", (3, ANY), Pairs, Write(strings::msetnx)),
     Spec::new("multi", (1, 1), NoKeys, Session(transactions::multi)),
     Spec::new("persist", (2, 2), One, Write(expiry::persist)),
-    Spec::new("pexpire", (3, 4), One, Write(expiry::pexpire)),
-    Spec::new("pexpireat", (3, 4), One, Write(expiry::pexpireat)),
+    Spec::new("pexpire", (3, ANY), One, Write(expiry::pexpire)),
+    Spec::new("pexpireat", (3, ANY), One, Write(expiry::pexpireat)),
     Spec::new("pexpiretime", (2, 2), One, Read(expiry::pexpiretime)),
     Spec::new("ping", (1, 2), NoKeys, Plain(session::ping)),
     Spec::new("psetex", (4, 4), One, Write(strings::psetex)),

@@ -2,7 +2,7 @@
 
 use kvwal::Store;
 
-use super::{Handler, Outcome, RESP, Spec, is, syntax};
+use super::{ANY, Handler, Outcome, RESP, Spec, Subcommand, is, list_subcommands, subcommand, syntax};
 use crate::glob;
 use crate::info;
 use crate::keyspace::unix_ms;
@@ -64,14 +64,14 @@ pub fn shutdown(turn: &mut Turn<'_>, args: Args<'_>, _: &mut Answer) -> Outcome 
     Ok(())
 }
 
+/// The subcommands of `CONFIG`.
+const CONFIG: [Subcommand; 2] = [("GET", 3, ANY), ("HELP", 2, 2)];
+
 /// `CONFIG GET pattern …`. What can be set is set by the command line.
 pub fn config(turn: &mut Turn<'_>, args: Args<'_>, answer: &mut Answer) -> Outcome {
-    if !is(&args[1], "GET") || args.len() == 2 {
-        let word = String::from_utf8_lossy(&args[1][..args[1].len().min(128)]);
-        return Err(Refusal::err(format!(
-            "unknown subcommand or wrong number of arguments for '{word}'. The options of the server are those of its \
-             command line"
-        )));
+    if subcommand("config", &CONFIG, args)? == "HELP" {
+        list_subcommands(&CONFIG, answer);
+        return Ok(());
     }
     let lower = |pattern: &[u8]| pattern.to_ascii_lowercase();
     let patterns: Vec<Vec<u8>> = args.from(2).iter().map(lower).collect();
@@ -86,25 +86,25 @@ pub fn config(turn: &mut Turn<'_>, args: Args<'_>, answer: &mut Answer) -> Outco
     Ok(())
 }
 
-/// `COMMAND [COUNT | LIST | INFO name … | DOCS name …]`
+/// The subcommands of `COMMAND`.
+const COMMAND: [Subcommand; 5] = [("COUNT", 2, 2), ("DOCS", 2, ANY), ("HELP", 2, 2), ("INFO", 2, ANY), ("LIST", 2, 2)];
+
+/// `COMMAND [COUNT | DOCS name … | INFO name … | LIST]`
 pub fn command(_: &mut Turn<'_>, args: Args<'_>, answer: &mut Answer) -> Outcome {
     let names: Vec<&[u8]> = args.from(2).iter().collect();
     let find = |name: &[u8]| RESP.iter().find(|spec| is(name, spec.name));
-    match args.get(1) {
-        None => describe_all(RESP.iter().map(Some), RESP.len(), answer),
-        Some(word) if is(word, "COUNT") => answer.integer(RESP.len() as i64),
-        Some(word) if is(word, "LIST") => {
+    let asked = if args.len() == 1 { "INFO" } else { subcommand("command", &COMMAND, args)? };
+    match asked {
+        "COUNT" => answer.integer(RESP.len() as i64),
+        "DOCS" if names.is_empty() => document(RESP.iter().collect(), answer),
+        "DOCS" => document(names.iter().filter_map(|name| find(name)).collect(), answer),
+        "INFO" if names.is_empty() => describe_all(RESP.iter().map(Some), RESP.len(), answer),
+        "INFO" => describe_all(names.iter().map(|name| find(name)), names.len(), answer),
+        "LIST" => {
             answer.array(RESP.len());
             RESP.iter().for_each(|spec| answer.bulk(spec.name.as_bytes()));
         }
-        Some(word) if is(word, "INFO") && names.is_empty() => describe_all(RESP.iter().map(Some), RESP.len(), answer),
-        Some(word) if is(word, "INFO") => describe_all(names.iter().map(|name| find(name)), names.len(), answer),
-        Some(word) if is(word, "DOCS") && names.is_empty() => document(RESP.iter().collect(), answer),
-        Some(word) if is(word, "DOCS") => document(names.iter().filter_map(|name| find(name)).collect(), answer),
-        Some(word) => {
-            let word = String::from_utf8_lossy(&word[..word.len().min(128)]);
-            return Err(Refusal::err(format!("unknown subcommand '{word}'. Try COMMAND HELP.")));
-        }
+        _ => list_subcommands(&COMMAND, answer),
     }
     Ok(())
 }
@@ -113,7 +113,7 @@ fn describe_all(specs: impl Iterator<Item = Option<&'static Spec>>, count: usize
     answer.array(count);
     specs.for_each(|spec| match spec {
         Some(spec) => describe(spec, answer),
-        None => answer.null_array(),
+        None => answer.null(),
     });
 }
 

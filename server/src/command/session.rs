@@ -1,6 +1,6 @@
 //! Commands on the connection.
 
-use super::{Outcome, integer, is, syntax};
+use super::{Outcome, Subcommand, integer, is, list_subcommands, subcommand, syntax};
 use crate::protocol::{Answer, Args, Protocol, Refusal};
 use crate::turn::{Session, Silence, Turn};
 
@@ -37,6 +37,12 @@ pub fn quit(turn: &mut Turn<'_>, _: Args<'_>, answer: &mut Answer) -> Outcome {
 
 /// `AUTH [user] password`
 pub fn auth(turn: &mut Turn<'_>, args: Args<'_>, answer: &mut Answer) -> Outcome {
+    if args.len() == 2 && turn.server.password.is_none() {
+        return Err(Refusal::err(
+            "AUTH <password> called without any password configured for the default user. Are you sure your \
+             configuration is correct?",
+        ));
+    }
     let user = if args.len() == 3 { &args[1] } else { USER };
     log_in(turn, user, &args[args.len() - 1])?;
     answer.ok();
@@ -46,15 +52,10 @@ pub fn auth(turn: &mut Turn<'_>, args: Args<'_>, answer: &mut Answer) -> Outcome
 /// The only user.
 const USER: &[u8] = b"default";
 
+/// Without a password, any will do.
 fn log_in(turn: &mut Turn<'_>, user: &[u8], password: &[u8]) -> Outcome {
-    let Some(expected) = &turn.server.password else {
-        return Err(Refusal::err(
-            "AUTH <password> called without any password configured for the default user. Are you sure your \
-             configuration is correct?",
-        ));
-    };
-    // Both are looked at, whatever the first says.
-    if !(expected.matches(password) & (user == USER)) {
+    let is_right = turn.server.password.as_ref().is_none_or(|expected| expected.matches(password));
+    if !is_right || user != USER {
         return Err(Refusal::new("WRONGPASS", "invalid username-password pair or user is disabled."));
     }
     turn.session.is_trusted = true;
@@ -132,33 +133,38 @@ pub fn reset(turn: &mut Turn<'_>, _: Args<'_>, answer: &mut Answer) -> Outcome {
     Ok(())
 }
 
+/// The subcommands of `CLIENT`.
+const CLIENT: [Subcommand; 10] = [
+    ("GETNAME", 2, 2),
+    ("HELP", 2, 2),
+    ("ID", 2, 2),
+    ("INFO", 2, 2),
+    ("LIST", 2, 2),
+    ("NO-EVICT", 3, 3),
+    ("NO-TOUCH", 3, 3),
+    ("REPLY", 3, 3),
+    ("SETINFO", 4, 4),
+    ("SETNAME", 3, 3),
+];
+
 /// `CLIENT subcommand …`
 pub fn client(turn: &mut Turn<'_>, args: Args<'_>, answer: &mut Answer) -> Outcome {
     let session = &mut *turn.session;
-    match (&args[1], args.len()) {
-        (word, 2) if is(word, "ID") => answer.integer(session.id as i64),
-        (word, 2) if is(word, "INFO") => answer.verbatim(&format!("{}\n", session.describe())),
-        (word, 2) if is(word, "LIST") => answer.verbatim(&list(turn)),
-        (word, 2) if is(word, "GETNAME") => match session.name.as_str() {
-            "" => answer.null(),
-            name => answer.bulk(name.as_bytes()),
-        },
-        (word, 3) if is(word, "SETNAME") => {
+    match subcommand("client", &CLIENT, args)? {
+        "GETNAME" if session.name.is_empty() => answer.null(),
+        "GETNAME" => answer.bulk(session.name.as_bytes()),
+        "ID" => answer.integer(session.id as i64),
+        "INFO" => answer.verbatim(&format!("{}\n", session.describe())),
+        "LIST" => answer.verbatim(&list(turn)),
+        "NO-EVICT" | "NO-TOUCH" if is(&args[2], "ON") || is(&args[2], "OFF") => answer.ok(),
+        "NO-EVICT" | "NO-TOUCH" => return Err(syntax()),
+        "REPLY" => reply(session, &args[2], answer)?,
+        "SETINFO" => set_info(session, &args[2], &args[3], answer)?,
+        "SETNAME" => {
             session.name = word_of(&args[2], "Client names")?;
             answer.ok();
         }
-        (word, 4) if is(word, "SETINFO") => set_info(session, &args[2], &args[3], answer)?,
-        (word, 3) if is(word, "NO-EVICT") || is(word, "NO-TOUCH") => match &args[2] {
-            on if is(on, "ON") || is(on, "OFF") => answer.ok(),
-            _ => return Err(syntax()),
-        },
-        (word, 3) if is(word, "REPLY") => reply(session, &args[2], answer)?,
-        (word, _) => {
-            let word = String::from_utf8_lossy(&word[..word.len().min(128)]);
-            return Err(Refusal::err(format!(
-                "unknown subcommand or wrong number of arguments for '{word}'. Try CLIENT HELP."
-            )));
-        }
+        _ => list_subcommands(&CLIENT, answer),
     }
     Ok(())
 }
