@@ -227,8 +227,9 @@ def use_expiry(path):
     client.set("brief", "v", px=30)
     client.set("long", "v", ex=100)
     wait_until(lambda: client.get("brief") is None, 10 * SCALE, "the end of a key's time")
+    # Not DBSIZE: with kv_server a key whose time is over counts until it is dropped (docs/server.md).
     return [client.exists("brief"), client.ttl("brief"), client.keys(), client.persist("long"), client.expire("long", -1),
-            client.dbsize()]
+            client.keys()]
 
 
 def redis_py(directory):
