@@ -8,6 +8,7 @@ import contextlib
 import os
 import pathlib
 import random
+import re
 import resource
 import signal
 import socket
@@ -72,10 +73,12 @@ class Server:
         self.port = self.wait_for_port()
 
     def wait_for_port(self):
-        mark = "listening on 127.0.0.1:"
-        wait_until(lambda: mark in self.log() or self.process.poll() is not None, STARTS_WITHIN, "the server's start")
+        # A line of the log may come in pieces.
+        def says_where():
+            return re.search(r"^listening on 127\.0\.0\.1:(\d+)\n", self.log(), re.MULTILINE)
+        wait_until(lambda: says_where() or self.process.poll() is not None, STARTS_WITHIN, "the server's start")
         check(self.process.poll() is None, f"the server did not start: {self.log()}")
-        return int(self.log().split(mark)[1].split()[0])
+        return int(says_where()[1])
 
     def log(self):
         return self.log_path.read_text(errors="replace")
