@@ -1,7 +1,7 @@
 """A kv_server to be tested, and clients for it. Needs nothing but Python's library.
 
-The binary is that of the environment variable KV_SERVER, or of this tree's release build. SERVER_WRAPPER is a command to
-start it with. TIME_SCALE makes every limit of time that many times as long.
+The binary is that of the environment variable KV_SERVER, or of this tree's release build. SERVER_WRAPPER is a command
+to start it with. TIME_SCALE makes every limit of time that many times as long.
 """
 
 import contextlib
@@ -129,7 +129,8 @@ def limit_descriptors(count):
 
 def refused(*arguments):
     """What a server says that does not start; it must say so by its exit status, too."""
-    done = subprocess.run([BINARY, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, timeout=20 * SCALE)
+    done = subprocess.run([BINARY, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=STARTS_WITHIN)
     check(done.returncode > 0, f"kv_server {arguments}: exit status {done.returncode}")
     check(b"panicked" not in done.stderr, f"kv_server {arguments}: {done.stderr}")
     return done.stderr.decode(errors="replace")
