@@ -1,13 +1,14 @@
 """A kv_server to be tested, and clients for it. Needs nothing but Python's library.
 
-The binary is that of the environment variable KV_SERVER, or of this tree's release build. SERVER_WRAPPER is a command to
-start it with. TIME_SCALE makes every limit of time that many times as long.
+The binary is that of the environment variable KV_SERVER, or of this tree's release build. SERVER_WRAPPER is a command
+to start it with. TIME_SCALE makes every limit of time that many times as long.
 """
 
 import contextlib
 import os
 import pathlib
 import random
+import re
 import resource
 import signal
 import socket
@@ -72,10 +73,12 @@ class Server:
         self.port = self.wait_for_port()
 
     def wait_for_port(self):
-        mark = "listening on 127.0.0.1:"
-        wait_until(lambda: mark in self.log() or self.process.poll() is not None, STARTS_WITHIN, "the server's start")
+        # A line of the log may come in pieces.
+        def says_where():
+            return re.search(r"^listening on 127\.0\.0\.1:(\d+)\n", self.log(), re.MULTILINE)
+        wait_until(lambda: says_where() or self.process.poll() is not None, STARTS_WITHIN, "the server's start")
         check(self.process.poll() is None, f"the server did not start: {self.log()}")
-        return int(self.log().split(mark)[1].split()[0])
+        return int(says_where()[1])
 
     def log(self):
         return self.log_path.read_text(errors="replace")
@@ -126,7 +129,8 @@ def limit_descriptors(count):
 
 def refused(*arguments):
     """What a server says that does not start; it must say so by its exit status, too."""
-    done = subprocess.run([BINARY, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, timeout=20 * SCALE)
+    done = subprocess.run([BINARY, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=STARTS_WITHIN)
     check(done.returncode > 0, f"kv_server {arguments}: exit status {done.returncode}")
     check(b"panicked" not in done.stderr, f"kv_server {arguments}: {done.stderr}")
     return done.stderr.decode(errors="replace")

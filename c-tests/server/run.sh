@@ -2,9 +2,9 @@
 # kv_server from outside: run.sh PROGRAMS [--long SECONDS], where the Makefile has put the clients in C.
 #
 # The harness with netcat; many clients at once; what clients can do to a server; Redis's own clients, against a real
-# redis-server; the same under helgrind and memcheck; and which thread it is that touches sockets. Each tool is also shown
-# something that it must object to. That takes about a minute; with --long clients and kills go on for about SECONDS
-# instead.
+# redis-server; the same under helgrind and memcheck; and which thread it is that touches sockets. Each tool is also
+# shown something that it must object to. That takes about a minute; with --long clients and kills go on for about
+# SECONDS instead.
 #
 # KV_SERVER is the binary, by default that of this tree's release build. What is missing is skipped, with a line.
 set -euo pipefail
@@ -134,7 +134,8 @@ clients() {
 }
 under_helgrind() {
     rm -rf "$logs" && mkdir "$logs" || return 1
-    SERVER_WRAPPER="${helgrind[*]} --log-file=$logs/%p" "$here/../server_harness.sh" && clients "${helgrind[@]}" || return 1
+    SERVER_WRAPPER="${helgrind[*]} --log-file=$logs/%p" "$here/../server_harness.sh" || return 1
+    clients "${helgrind[@]}" || return 1
     cat "$logs"/* && without_errors "$logs"/*
 }
 under_memcheck() {
@@ -157,7 +158,7 @@ leak_is_clean() {
 check_trace() {
     awk '
         / epoll_wait\(/ { waits[$1]++; loop = $1 }
-        /<(TCP|TCPv6|UNIX|UNIX-STREAM|socket):/ && / (read|write|readv|writev|recvfrom|sendto|recvmsg|sendmsg|accept4)\(/ {
+        /<(TCP|TCPv6|UNIX|UNIX-STREAM|socket):/ && / (readv?|writev?|recvfrom|sendto|recvmsg|sendmsg|accept4)\(/ {
             touches[$1]++; all++
         }
         END {

@@ -1,5 +1,5 @@
-//! The parsers of the server: any bytes, in any pieces, are the same requests and the same refusals; what has to be kept of
-//! them never grows beyond the limits; and what RESP takes it takes again.
+//! The parsers of the server: any bytes, in any pieces, are the same requests and the same refusals; what has to be kept
+//! of them never grows beyond the limits; and what RESP takes it takes again.
 //!
 //! Input: a byte that chooses the limits, one from which the lengths of the pieces are drawn, then what a client sends.
 #![no_main]
@@ -13,7 +13,8 @@ static ALLOCATOR: Counting = Counting;
 
 /// So small that an input of the fuzzer gets beyond them.
 const SMALL: Limits = Limits { line: 24, args: 4, arg: 12, request: 40 };
-/// What may have to be kept beyond the limits: of a line, the first byte of its end; of RESP, an argument's end and a header.
+/// What may have to be kept beyond the limits: of a line, the first byte of its end; of RESP, the end of an argument and
+/// a header.
 const BEYOND_LINE: usize = 1;
 const BEYOND_REQUEST: usize = 2 + 32;
 
