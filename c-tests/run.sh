@@ -14,7 +14,7 @@ cleanup() { rm -rf "$work"; }
 trap cleanup EXIT
 export TMPDIR=$work
 
-tests=(wal_full_test wal_crash_test kv_correctness_test api_test lookups_test threads_test transactions_test \
+tests=(wal_full_test wal_crash_test kv_correctness_test api_test lookups_test feed_test threads_test transactions_test \
     test_wal_format cpp_test)
 # How much each of the threads does under valgrind's thread checkers, which are slow, drd above all.
 declare -A iterations=([helgrind]=${HELGRIND_ITERATIONS:-30} [drd]=${DRD_ITERATIONS:-8})
@@ -44,8 +44,9 @@ memcheck() {
 }
 
 thread_check() {
-    local tool=$1 name=$2
-    valgrind --tool="$tool" --error-exitcode=99 "$programs/shared/$name" "${iterations[$tool]}" &&
+    local tool=$1
+    shift
+    valgrind --tool="$tool" --error-exitcode=99 "$@" &&
         grep -q 'ERROR SUMMARY: 0 errors from 0 contexts' "$work/output"
 }
 
@@ -98,8 +99,9 @@ for name in "${tests[@]}"; do
     try "$name, memcheck" memcheck "$programs/shared/$name"
 done
 for tool in helgrind drd; do
-    try "threads_test, $tool" thread_check "$tool" threads_test
-    try "transactions_test, $tool" thread_check "$tool" transactions_test
+    try "threads_test, $tool" thread_check "$tool" "$programs/shared/threads_test" "${iterations[$tool]}"
+    try "transactions_test, $tool" thread_check "$tool" "$programs/shared/transactions_test" "${iterations[$tool]}"
+    try "feed_test, $tool" thread_check "$tool" "$programs/shared/feed_test"
     try "threads_test with a lock left out, $tool" notices_missing_lock "$tool"
 done
 try "one write and one sync for a set" one_write_one_sync

@@ -75,6 +75,11 @@
 /* An answer, not an error: the condition of a conditional write did not hold; nothing was changed. */
 #define KV_CONFLICT 2
 
+/*
+ * An answer, not an error: the next record of a feed is in no log any more; kv_tail_checkpoint_lsn() tells where to begin again.
+ */
+#define KV_LAGGED 3
+
 /* An argument is wrong; nothing happened. */
 #define KV_INVALID (-1)
 
@@ -175,6 +180,9 @@ typedef struct kv_batch kv_batch;
 
 /* An open store. Any number of threads may use one handle at once; only kv_close() must be the last call. */
 typedef struct kv_store kv_store;
+
+/* A change feed, opened by kv_tail_open(). One thread at a time; any number of feeds may follow one store. */
+typedef struct kv_tail kv_tail;
 
 /*
  * A transaction, as kv_transact() passes it to the function that is to run. Good until that returns, for the thread that it
@@ -296,6 +304,66 @@ typedef struct kv_recovery {
 
 /* Called by kv_transact(), once. 0 commits what it has changed; non-zero forgets that. */
 typedef int (*kv_txn_fn)(void *ctx, struct kv_txn *t);
+
+/* What a store's files hold, filled by kv_verify(). */
+typedef struct kv_verified {
+    /* sizeof(kv_verified) of the program, set before the call. */
+    size_t struct_size;
+    /*
+     * KV_TAIL_CLEAN, KV_TAIL_TORN or KV_TAIL_DAMAGED, as kv_recovery_report() would say if the store were opened now.
+     */
+    int verdict;
+    /*
+     * 0, or what kv_open() would return instead of opening the store: KV_CORRUPT or KV_VERSION. Then verdict is
+     * KV_TAIL_DAMAGED, first_lsn, last_lsn, durable_lsn, records and record_bytes are those of the logs by themselves, and
+     * the other numbers are 0. With KV_RECOVER_STRICT kv_open() also refuses if verdict is KV_TAIL_DAMAGED or bad_file is
+     * the checkpoint.
+     */
+    int refused;
+    /* Non-zero: a process has the store open, as far as the system tells (/proc/locks), or was seen to be writing. */
+    int is_open;
+    /* LSN of the checkpoint, 0 if there is none, or none that counts. */
+    uint64_t checkpoint_lsn;
+    /* Keys in it. */
+    uint64_t checkpoint_keys;
+    /* LSN of the first record in the logs, 0 if there is none. */
+    uint64_t first_lsn;
+    /* LSN of the last record that the store would have. */
+    uint64_t last_lsn;
+    /* Highest LSN that the files prove to have been synced. */
+    uint64_t durable_lsn;
+    /* Valid records in the logs, also those that the checkpoint covers. */
+    uint64_t records;
+    /* Their bytes. */
+    uint64_t record_bytes;
+    /* Keys that the store would have when opened. */
+    uint64_t keys;
+    /* Bytes of their values. */
+    uint64_t value_bytes;
+    /* Length of wal.log in bytes; UINT64_MAX if there is no such file. */
+    uint64_t log_size;
+    /* As log_size, of wal.next. */
+    uint64_t next_size;
+    /* As log_size, of checkpoint.dat. */
+    uint64_t checkpoint_size;
+    /* Valid records behind the first bad one. */
+    uint64_t records_behind;
+    /* Bytes that opening would copy to quarantine/ and cut off. */
+    uint64_t bytes_behind;
+    /* Where the first bad record or checkpoint block begins in bad_file. */
+    uint64_t bad_offset;
+    /* The LSN that the bad record should have; 0 if it is a checkpoint block that is bad. */
+    uint64_t bad_lsn;
+    /*
+     * Seconds that the reading took. kv_open() reads the same first, so this is a measured estimate of how long that takes
+     * on this machine, with as much of the files in the page cache; syncing what nothing proves durable comes on top.
+     */
+    double open_seconds;
+    /* The first file that is bad: "wal.log", "wal.next" or "checkpoint.dat"; empty if none is. */
+    char bad_file[16];
+    /* What is wrong, in words; empty if nothing is. Cut off where it is longer. */
+    char reason[512];
+} kv_verified;
 
 /* One record of the log. */
 typedef struct wal_record {
@@ -587,6 +655,34 @@ int kv_compare_and_set(struct kv_store *s,
                        size_t value_len);
 
 /*
+ * Reads every record and every checkpoint block of the store in dir, and fills *out, whose struct_size the caller has set,
+ * with what kv_open() would find. Changes nothing: opens no file for writing, makes none, takes no lock, and does with a
+ * directory that may only be read. Beside a store that is open it takes into account that a write or a checkpoint may be
+ * under way: what looks wrong only once does not count.
+ *
+ * Blocks on the disk, and takes as much time and memory as opening the store does, twice the time if something is wrong.
+ *
+ * Returns KV_OK, whatever it found: out->verdict and out->refused tell; KV_INVALID; KV_IO, also if there is no store in dir;
+ * KV_NO_MEMORY.
+ */
+int kv_verify(const char *dir,
+              struct kv_verified *out);
+
+/*
+ * Makes a backup of the open store s: a store of its own in dest_dir, which must not exist or be empty, that holds what s
+ * holds at one moment of the call, with its expiries. It is verified and durable when the call returns; opened with kv_open()
+ * it goes on with the LSN after that moment's. Readers, writers and checkpoints go on meanwhile. A crash leaves no store in
+ * dest_dir, or all of it. A call that fails removes what it made, and s is as it was.
+ *
+ * Blocks on the disk. Holds the values that writers replace meanwhile in memory until it is done.
+ *
+ * Returns KV_OK; KV_INVALID, also if dest_dir holds something: kv_errmsg() tells if that is what an interrupted backup left,
+ * to be removed; KV_NO_SPACE; KV_IO; KV_NO_MEMORY; KV_FORKED.
+ */
+int kv_backup(struct kv_store *s,
+              const char *dest_dir);
+
+/*
  * Encodes *r as it stands, LSNs included, into buf, and stores the length in *written. If buf is too small, or NULL
  * with a buf_len of 0, returns KV_BUFFER with the length needed in *written. Does not block.
  *
@@ -639,6 +735,49 @@ int wal_close(struct wal_writer *w);
  * KV_NO_MEMORY.
  */
 int wal_replay(const char *path, uint64_t after_lsn, wal_replay_fn fn, void *ctx, struct kv_recovery *out);
+
+/*
+ * Opens a feed of the durable records of the store s, from the record from_lsn on: 0 or 1 for the first that there ever was,
+ * or the LSN behind the last one that was dealt with; at most the LSN that the next write will have. On KV_OK *out is the
+ * feed, to be closed with kv_tail_close(); otherwise NULL. Does not block on the disk.
+ *
+ * A feed reads the log's files beside those who write, and takes no part in a commit. It keeps no log from being retired, but
+ * one that it is reading takes room on the disk until it has read it.
+ *
+ * Returns KV_OK; KV_INVALID, also if from_lsn is beyond the next write's: it is another store's, or this one was restored to
+ * an earlier moment; KV_IO; KV_NO_MEMORY; KV_FORKED.
+ */
+int kv_tail_open(struct kv_store *s,
+                 uint64_t from_lsn,
+                 struct kv_tail **out);
+
+/*
+ * Waits up to timeout_ms milliseconds (0: not at all; UINT32_MAX: as long as it takes) for the next record, and stores it in
+ * *out: durable ones only, in order, each once. key and value belong to the feed, and are good until the next call on it. The
+ * records of a batch follow each other without a wait: all but the last have WAL_OP_BATCH in op. *out is zero unless the
+ * result is KV_OK. Blocks on the disk.
+ *
+ * Returns KV_OK; KV_NOT_FOUND if nothing came within the time; KV_LAGGED if the next record is in no log any more:
+ * kv_tail_checkpoint_lsn() has the LSN C of a checkpoint that covers it, and that stays so. Then begin again with what the
+ * store holds now, by kv_scan(), or with a backup, and a feed from C + 1. Records that this reflects already may come again;
+ * they set or delete whole values, so in the end that makes no difference. KV_INVALID, also after the store was closed;
+ * KV_IO; KV_CORRUPT; KV_NO_MEMORY; KV_FORKED.
+ */
+int kv_tail_next(struct kv_tail *t,
+                 uint32_t timeout_ms,
+                 struct wal_record *out);
+
+/*
+ * The LSN of the checkpoint to begin again from, if the last kv_tail_next() on the feed returned KV_LAGGED; otherwise 0, as
+ * for NULL. Does not block.
+ */
+uint64_t kv_tail_checkpoint_lsn(const struct kv_tail *t);
+
+/*
+ * Closes a feed; its last record is gone. NULL is fine. May come before or after the store's kv_close(): a store's memory is
+ * freed when the last of its feeds is closed. Does not block on the disk. Returns KV_OK; KV_FORKED.
+ */
+int kv_tail_close(struct kv_tail *t);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -2,7 +2,7 @@
 //! checkpoints are made of both.
 //!
 //! Lock order, from the outside in: the commit queue's (never held while another is taken), the log's
-//! ([`LogPair`]: `syncing`, then `active`), `visible`, a shard's of the table.
+//! ([`LogPair`]: `syncing`, then `active`), `visible`, a shard's of the table or the [`Watchers`]'.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use crate::commit::{CommitQueue, Committer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Lsn, Op};
 use crate::options::{Options, SyncMode};
+use crate::sys::event::Bell;
 use crate::sys::sync::Mutex;
 use crate::sys::thread;
 use crate::table::{Snapshot, Table};
@@ -21,6 +22,7 @@ use crate::vfs::stream::Stream;
 use crate::vfs::{Access, File, Vfs};
 use crate::wal::Latch;
 use crate::wal::pair::{Appended, Locked, LogPair};
+use crate::watchers::Watchers;
 use crate::write::{self, Write};
 
 /// Shared by the callers' threads and the background threads of a store.
@@ -39,6 +41,8 @@ pub struct Engine {
     checkpoint_above: AtomicU64,
     /// The thread that runs works, 0 if there is none.
     worker: AtomicU64,
+    /// Told under the lock of `visible` how far the log is durable.
+    pub watchers: Watchers,
     sets: AtomicU64,
     dels: AtomicU64,
 }
@@ -100,6 +104,7 @@ impl Engine {
             visible: Mutex::new(visible),
             checkpoint_above: AtomicU64::new(threshold.unwrap_or(u64::MAX)),
             worker: AtomicU64::new(0),
+            watchers: Watchers::new(),
             sets: AtomicU64::new(0),
             dels: AtomicU64::new(0),
         }
@@ -175,6 +180,7 @@ impl Engine {
             }
         }
         *visible = Visible { lsn: lsn - 1, durable_lsn: appended.at.durable_lsn, wal_bytes: appended.bytes };
+        self.watchers.durable(visible.durable_lsn);
         if appended.bytes > self.checkpoint_above.load(Ordering::Relaxed) {
             self.checkpoint_above.swap(u64::MAX, Ordering::Relaxed);
             self.checkpoints.request();
@@ -204,7 +210,18 @@ impl Engine {
         let at = self.logs.sync()?;
         let mut visible = self.visible.lock();
         visible.durable_lsn = visible.durable_lsn.max(at.durable_lsn);
+        self.watchers.durable(visible.durable_lsn);
         Ok(())
+    }
+
+    /// How far the log is durable, if that is up to the record `lsn`; otherwise `bell` rings when it is, or earlier.
+    pub fn durable_or_ring(&self, lsn: Lsn, bell: &Arc<Bell>) -> Option<Lsn> {
+        let visible = self.visible.lock();
+        if visible.durable_lsn >= lsn {
+            return Some(visible.durable_lsn);
+        }
+        self.watchers.add(lsn, bell);
+        None
     }
 
     /// Returns when a checkpoint covers everything that is visible now.
@@ -215,7 +232,10 @@ impl Engine {
             let made = self.make_checkpoint();
             self.schedule_next(made.as_ref().ok());
             made
-        })
+        })?;
+        // Whoever waits lets go of the log that was retired.
+        self.watchers.wake_all();
+        Ok(())
     }
 
     /// Sets the length of the log that starts the next checkpoint in the background. After a failure, wait for as much
@@ -235,6 +255,7 @@ impl Engine {
             let mut visible = self.visible.lock();
             self.latch.check()?;
             visible.durable_lsn = at.durable_lsn;
+            self.watchers.durable(at.durable_lsn);
             Ok((self.table.snapshot(visible.lsn), at.end))
         })??;
         let unfinished = self.dir.join(checkpoint::UNFINISHED);
@@ -253,12 +274,21 @@ impl Engine {
         Ok(newest)
     }
 
-    /// Writes `checkpoint.tmp`, syncs it, and reads it back from the disk.
     fn write_checkpoint(&self, snapshot: Snapshot<'_>, wal_offset: u64) -> Result<Newest> {
-        let path = self.dir.join(checkpoint::UNFINISHED);
+        self.write_snapshot(&*self.vfs, self.dir.join(checkpoint::UNFINISHED), snapshot, wal_offset)
+    }
+
+    /// Writes a checkpoint to the file `path`, syncs it, and reads it back from the disk.
+    pub fn write_snapshot(
+        &self,
+        vfs: &dyn Vfs,
+        path: PathBuf,
+        snapshot: Snapshot<'_>,
+        wal_offset: u64,
+    ) -> Result<Newest> {
         let file: Arc<dyn File> =
-            self.vfs.open(&path, Access::Create).map_err(|cause| Error::file("create", &path, &cause))?;
-        let mut stream = Stream::new(&*self.vfs, &path, Arc::clone(&file));
+            vfs.open(&path, Access::Create).map_err(|cause| Error::file("create", &path, &cause))?;
+        let mut stream = Stream::new(vfs, &path, Arc::clone(&file));
         let usage = self.table.usage();
         let is_large = usage.value_bytes + usage.keys * 32 > checkpoint::WORTH_A_THREAD;
         let now = self.vfs.now_ms();

@@ -17,7 +17,9 @@
 //! crash the store is an exact prefix of what was written (`recovery`). C programs use the same through
 //! `include/kvwal.h`, of which `ffi` is the implementation. `ARCHITECTURE.md` is the map.
 
+mod backup;
 mod batch;
+mod building;
 mod checkpoint;
 mod checkpoints;
 mod commit;
@@ -33,10 +35,13 @@ mod report;
 mod store;
 mod sys;
 mod table;
+mod tail;
 pub mod threads;
 mod transaction;
+mod verify;
 pub mod vfs;
 pub mod wal;
+mod watchers;
 mod write;
 
 pub use batch::Batch;
@@ -44,4 +49,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use options::{Options, RecoveryMode, Size, SyncMode};
 pub use report::{Report, Verdict};
 pub use store::{Stats, Store};
+pub use tail::{Next, Tail};
 pub use transaction::{Entry, Transaction, Work};
+pub use verify::{FileSizes, Verified, verify, verify_on};

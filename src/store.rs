@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use std::{io, mem};
 
+use crate::backup;
 use crate::batch::Batch;
 use crate::checkpoints::Newest;
 use crate::engine::Engine;
@@ -23,6 +24,7 @@ use crate::sys::fork::Owner;
 use crate::sys::loan;
 use crate::sys::thread::Thread;
 use crate::table::{Change, Cursor, is_expired};
+use crate::tail::Tail;
 use crate::transaction::{Entry, Transaction, Work, Works};
 use crate::vfs::Vfs;
 use crate::vfs::os::OsVfs;
@@ -412,6 +414,21 @@ impl Store {
         self.engine.checkpoint()
     }
 
+    /// Makes a backup: a store of its own in `dir`, which must not exist or be empty, that holds what this one holds at some
+    /// moment of the call. Writers go on meanwhile, and checkpoints do. It is verified, and durable; returns the LSN as of
+    /// which it is, with which it goes on when it is opened.
+    pub fn backup(&self, dir: impl AsRef<Path>) -> Result<Lsn> {
+        self.check_process()?;
+        let dir = std::path::absolute(dir.as_ref()).map_err(|cause| Error::file("open", dir.as_ref(), &cause))?;
+        backup::make(&self.engine, &dir)
+    }
+
+    /// A feed of the durable records, from the record `from` on; see [`Tail`].
+    pub fn tail(&self, from: Lsn) -> Result<Tail> {
+        self.check_process()?;
+        Tail::new(&self.engine, from)
+    }
+
     /// Counters and sizes.
     pub fn stats(&self) -> Stats {
         let usage = self.engine.table.usage();
@@ -471,6 +488,7 @@ impl Store {
             bell.ring();
         }
         self.engine.checkpoints.stop();
+        self.engine.watchers.close();
         let mut result = Ok(());
         for thread in self.threads.drain(..) {
             if !thread.join() {

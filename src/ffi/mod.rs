@@ -6,10 +6,12 @@
 #![allow(unsafe_code)]
 #![allow(non_camel_case_types)]
 
+mod backup;
 mod batch;
 mod constants;
 mod error;
 mod store;
+mod tail;
 mod transaction;
 mod types;
 mod wal;

@@ -1,13 +1,13 @@
 //! The real file system. The only place of the library where files are touched.
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString, OsString};
 use std::fs;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
@@ -118,6 +118,17 @@ impl Vfs for OsVfs {
         }
     }
 
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        let mut list = DirStream::new(self.open_at(dir, libc::O_RDONLY | libc::O_DIRECTORY)?)?;
+        let mut names = Vec::new();
+        while let Some(name) = list.next()? {
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (from, to) = (self.at(from)?, self.at(to)?);
         // SAFETY: the paths are NUL-terminated, and the directories open.
@@ -194,6 +205,16 @@ impl File for OsFile {
         retry(|| unsafe { libc::flock(self.0.as_raw_fd(), libc::LOCK_UN) }).map(drop)
     }
 
+    fn is_locked(&self) -> io::Result<Option<bool>> {
+        let inode = self.0.metadata()?.ino();
+        let read = |path: &str| fs::read_to_string(path).ok();
+        let seen = read(&format!("/proc/self/fdinfo/{}", self.0.as_raw_fd())).and_then(|fdinfo| {
+            let device = device_of(&fdinfo, &read("/proc/self/mountinfo")?)?;
+            Some(has_flock(&read("/proc/locks")?, device, inode))
+        });
+        Ok(seen)
+    }
+
     fn drop_cache(&self) {
         // SAFETY: the descriptor is open; the call only gives advice.
         unsafe { libc::posix_fadvise(self.0.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
@@ -222,6 +243,64 @@ impl File for OsFile {
     }
 }
 
+/// An open directory that is being listed.
+struct DirStream(ptr::NonNull<libc::DIR>);
+
+impl DirStream {
+    fn new(dir: fs::File) -> io::Result<DirStream> {
+        // SAFETY: the descriptor is open.
+        let stream = ptr::NonNull::new(unsafe { libc::fdopendir(dir.as_raw_fd()) });
+        let stream = stream.ok_or_else(io::Error::last_os_error)?;
+        // Closed with the stream from now on.
+        _ = dir.into_raw_fd();
+        Ok(DirStream(stream))
+    }
+
+    fn next(&mut self) -> io::Result<Option<OsString>> {
+        // SAFETY: the stream is open, and used by one thread at a time; errno is this thread's. The entry is good until the
+        // next call, and its name NUL-terminated.
+        unsafe {
+            *libc::__errno_location() = 0;
+            let entry = libc::readdir64(self.0.as_ptr());
+            if entry.is_null() {
+                let error = io::Error::last_os_error();
+                return if error.raw_os_error() == Some(0) { Ok(None) } else { Err(error) };
+            }
+            let name = CStr::from_ptr((*entry).d_name.as_ptr());
+            Ok(Some(OsString::from_vec(name.to_bytes().to_vec())))
+        }
+    }
+}
+
+impl Drop for DirStream {
+    fn drop(&mut self) {
+        // SAFETY: it is open, and this is its last use.
+        unsafe { libc::closedir(self.0.as_ptr()) };
+    }
+}
+
+/// The device of the file system that an open file lies on, by what the kernel says of the file and of all mounts. The one in
+/// the file's own status is not always the one by which locks go: parts of a btrfs have devices of their own.
+fn device_of(fdinfo: &str, mounts: &str) -> Option<(u32, u32)> {
+    let mount = fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim();
+    let (_, device) = mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ');
+        Some((fields.next().filter(|&id| id == mount)?, fields.nth(1)?))
+    })?;
+    let (major, minor) = device.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Whether there is an exclusive flock on a file, in a list as /proc/locks has it: number, kind, ADVISORY, WRITE, process,
+/// file as major:minor:inode, the first two in hexadecimal.
+fn has_flock(locks: &str, (major, minor): (u32, u32), inode: u64) -> bool {
+    let file = format!("{major:02x}:{minor:02x}:{inode}");
+    locks.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        matches!(fields[..], [_, "FLOCK", _, "WRITE", _, locked, ..] if locked == file)
+    })
+}
+
 /// How many pages of a file are looked at to see whether it is cached.
 const PROBES: usize = 64;
 /// A multiple of the size of a page, whatever the system.
@@ -232,4 +311,31 @@ fn pwritev(file: &fs::File, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<usi
     // SAFETY: IoSlice has the layout of iovec, and all buffers outlive the call.
     let written = unsafe { libc::pwritev(file.as_raw_fd(), bufs.as_ptr().cast(), bufs.len() as libc::c_int, offset) };
     if written < 0 { Err(io::Error::last_os_error()) } else { Ok(written as usize) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_seen_by_its_file_and_without_taking_it() {
+        let fdinfo = "pos:\t0\nflags:\t02100000\nmnt_id:\t31\nino:\t77\n";
+        let mounts = "30 1 254:0 / / rw - ext4 /dev/vda rw\n31 30 0:46 /sub /data rw - btrfs /dev/vdb rw\n";
+        assert_eq!(device_of(fdinfo, mounts), Some((0, 46)));
+        assert_eq!(device_of("pos:\t0\n", mounts), None);
+        let locks = "1: FLOCK  ADVISORY  WRITE 2557 00:2e:77 0 EOF\n1: -> FLOCK  ADVISORY  WRITE 3 00:2e:78 0 EOF\n\
+                     2: POSIX  ADVISORY  WRITE 9 00:2e:79 0 EOF\n3: FLOCK  ADVISORY  READ 9 00:2e:80 0 EOF\n";
+        let locked = (76..=81).filter(|&inode| has_flock(locks, (0, 46), inode)).collect::<Vec<_>>();
+        assert_eq!(locked, [77], "others wait, are of another kind, or share it");
+        assert!(!has_flock(locks, (1, 46), 77));
+        let dir = tempfile::tempdir().unwrap();
+        let (vfs, path) = (OsVfs::default(), dir.path().join("LOCK"));
+        let (owner, other) = (vfs.open(&path, Access::Create).unwrap(), vfs.open(&path, Access::Read).unwrap());
+        assert_eq!(other.is_locked().unwrap(), Some(false));
+        assert!(owner.try_lock().unwrap());
+        assert_eq!(other.is_locked().unwrap(), Some(true));
+        owner.unlock().unwrap();
+        assert_eq!(other.is_locked().unwrap(), Some(false));
+        assert!(owner.try_lock().unwrap(), "looking has not locked it");
+    }
 }
