@@ -51,12 +51,13 @@ pub struct Error(Box<Failure>);
 struct Failure {
     kind: ErrorKind,
     message: String,
+    errno: Option<i32>,
 }
 
 impl Error {
     /// A failure of `kind`, described by `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error(Box::new(Failure { kind, message: message.into() }))
+        Error(Box::new(Failure { kind, message: message.into(), errno: None }))
     }
 
     /// The failure of a system call; `doing` says which, on what file, and where in it.
@@ -66,7 +67,7 @@ impl Error {
             Some(libc::ENOMEM) => ErrorKind::NoMemory,
             _ => ErrorKind::Io,
         };
-        Error::new(kind, format!("{doing}: {cause}"))
+        Error(Box::new(Failure { kind, message: format!("{doing}: {cause}"), errno: cause.raw_os_error() }))
     }
 
     /// The failure of a system call on a file or directory.
@@ -89,9 +90,14 @@ impl Error {
         self.0.kind
     }
 
-    /// The same words under another kind.
+    /// What the system call that failed left in `errno`, if it was one.
+    pub fn os_error(&self) -> Option<i32> {
+        self.0.errno
+    }
+
+    /// The same failure under another kind.
     pub(crate) fn with_kind(&self, kind: ErrorKind) -> Error {
-        Error::new(kind, self.0.message.clone())
+        Error(Box::new(Failure { kind, ..(*self.0).clone() }))
     }
 }
 

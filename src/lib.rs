@@ -18,7 +18,7 @@
 //! `include/kvwal.h`, of which `ffi` is the implementation. `ARCHITECTURE.md` is the map.
 
 mod batch;
-mod checkpoint;
+pub mod checkpoint;
 mod checkpoints;
 mod commit;
 mod engine;
