@@ -23,7 +23,7 @@ CXXFLAGS := -std=c++17 -O2 -g -Wall -Wextra -Werror -Iinclude
 SHARED := -L$(LIB_DIR) -lkvwal -lpthread -Wl,-rpath,'$$ORIGIN/../../release'
 STATIC := $(LIB_DIR)/libkvwal.a -lpthread -ldl -lm
 
-C_TESTS := wal_full_test wal_crash_test kv_correctness_test api_test lookups_test threads_test
+C_TESTS := wal_full_test wal_crash_test kv_correctness_test api_test lookups_test feed_test threads_test
 CXX_TESTS := test_wal_format
 PROGRAMS := $(foreach kind,shared static,$(addprefix $(OUT)/$(kind)/,$(C_TESTS) $(CXX_TESTS)))
 

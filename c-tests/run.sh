@@ -14,7 +14,7 @@ cleanup() { rm -rf "$work"; }
 trap cleanup EXIT
 export TMPDIR=$work
 
-tests=(wal_full_test wal_crash_test kv_correctness_test api_test lookups_test threads_test test_wal_format)
+tests=(wal_full_test wal_crash_test kv_correctness_test api_test lookups_test feed_test threads_test test_wal_format)
 # How much each of the threads does under valgrind's thread checkers, which are slow, drd above all.
 declare -A iterations=([helgrind]=${HELGRIND_ITERATIONS:-30} [drd]=${DRD_ITERATIONS:-8})
 passed=0

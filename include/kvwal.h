@@ -287,6 +287,66 @@ typedef struct kv_recovery {
     uint64_t bytes_rewritten;
 } kv_recovery;
 
+/* What a store's files hold, filled by kv_verify(). */
+typedef struct kv_verified {
+    /* sizeof(kv_verified) of the program, set before the call. */
+    size_t struct_size;
+    /*
+     * KV_TAIL_CLEAN, KV_TAIL_TORN or KV_TAIL_DAMAGED, as kv_recovery_report() would say if the store were opened now.
+     */
+    int verdict;
+    /*
+     * 0, or what kv_open() would return instead of opening the store: KV_CORRUPT or KV_VERSION. Then verdict is
+     * KV_TAIL_DAMAGED, first_lsn, last_lsn, durable_lsn, records and record_bytes are those of the logs by themselves, and
+     * the other numbers are 0. With KV_RECOVER_STRICT kv_open() also refuses if verdict is KV_TAIL_DAMAGED or bad_file is
+     * the checkpoint.
+     */
+    int refused;
+    /* Non-zero: a process has the store open, as far as the system tells (/proc/locks), or was seen to be writing. */
+    int is_open;
+    /* LSN of the checkpoint, 0 if there is none, or none that counts. */
+    uint64_t checkpoint_lsn;
+    /* Keys in it. */
+    uint64_t checkpoint_keys;
+    /* LSN of the first record in the logs, 0 if there is none. */
+    uint64_t first_lsn;
+    /* LSN of the last record that the store would have. */
+    uint64_t last_lsn;
+    /* Highest LSN that the files prove to have been synced. */
+    uint64_t durable_lsn;
+    /* Valid records in the logs, also those that the checkpoint covers. */
+    uint64_t records;
+    /* Their bytes. */
+    uint64_t record_bytes;
+    /* Keys that the store would have when opened. */
+    uint64_t keys;
+    /* Bytes of their values. */
+    uint64_t value_bytes;
+    /* Length of wal.log in bytes; UINT64_MAX if there is no such file. */
+    uint64_t log_size;
+    /* As log_size, of wal.next. */
+    uint64_t next_size;
+    /* As log_size, of checkpoint.dat. */
+    uint64_t checkpoint_size;
+    /* Valid records behind the first bad one. */
+    uint64_t records_behind;
+    /* Bytes that opening would copy to quarantine/ and cut off. */
+    uint64_t bytes_behind;
+    /* Where the first bad record or checkpoint block begins in bad_file. */
+    uint64_t bad_offset;
+    /* The LSN that the bad record should have; 0 if it is a checkpoint block that is bad. */
+    uint64_t bad_lsn;
+    /*
+     * Seconds that the reading took. kv_open() reads the same first, so this is a measured estimate of how long that takes
+     * on this machine, with as much of the files in the page cache; syncing what nothing proves durable comes on top.
+     */
+    double open_seconds;
+    /* The first file that is bad: "wal.log", "wal.next" or "checkpoint.dat"; empty if none is. */
+    char bad_file[16];
+    /* What is wrong, in words; empty if nothing is. Cut off where it is longer. */
+    char reason[512];
+} kv_verified;
+
 /* One record of the log. */
 typedef struct wal_record {
     /* Log sequence number: 1, 2, 3, … without a gap. */
@@ -491,6 +551,20 @@ int kv_batch_clear(struct kv_batch *b);
 
 /* Frees a batch. NULL is fine. Does not block. */
 void kv_batch_free(struct kv_batch *b);
+
+/*
+ * Reads every record and every checkpoint block of the store in dir, and fills *out, whose struct_size the caller has set,
+ * with what kv_open() would find. Changes nothing: opens no file for writing, makes none, takes no lock, and does with a
+ * directory that may only be read. Beside a store that is open it takes into account that a write or a checkpoint may be
+ * under way: what looks wrong only once does not count.
+ *
+ * Blocks on the disk, and takes as much time and memory as opening the store does, twice the time if something is wrong.
+ *
+ * Returns KV_OK, whatever it found: out->verdict and out->refused tell; KV_INVALID; KV_IO, also if there is no store in dir;
+ * KV_NO_MEMORY.
+ */
+int kv_verify(const char *dir,
+              struct kv_verified *out);
 
 /*
  * Encodes *r as it stands, LSNs included, into buf, and stores the length in *written. If buf is too small, or NULL

@@ -52,12 +52,14 @@ struct Failure {
     kind: ErrorKind,
     message: String,
     errno: Option<i32>,
+    /// Where in a checkpoint the damage is.
+    offset: Option<u64>,
 }
 
 impl Error {
     /// A failure of `kind`, described by `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error(Box::new(Failure { kind, message: message.into(), errno: None }))
+        Error(Box::new(Failure { kind, message: message.into(), errno: None, offset: None }))
     }
 
     /// The failure of a system call; `doing` says which, on what file, and where in it.
@@ -67,7 +69,9 @@ impl Error {
             Some(libc::ENOMEM) => ErrorKind::NoMemory,
             _ => ErrorKind::Io,
         };
-        Error(Box::new(Failure { kind, message: format!("{doing}: {cause}"), errno: cause.raw_os_error() }))
+        let mut error = Error::new(kind, format!("{doing}: {cause}"));
+        error.0.errno = cause.raw_os_error();
+        error
     }
 
     /// The failure of a system call on a file or directory.
@@ -78,6 +82,17 @@ impl Error {
     /// A file that is not what it should be.
     pub(crate) fn corrupt(message: impl Into<String>) -> Error {
         Error::new(ErrorKind::Corrupt, message)
+    }
+
+    /// The same, with the place of the damage in a checkpoint.
+    pub(crate) fn at_offset(mut self, offset: u64) -> Error {
+        self.0.offset = Some(offset);
+        self
+    }
+
+    /// Where in a checkpoint the damage is, if that is what went wrong.
+    pub(crate) fn offset(&self) -> Option<u64> {
+        self.0.offset
     }
 
     /// No memory for `bytes` bytes.

@@ -33,6 +33,7 @@ mod report;
 mod store;
 mod sys;
 mod table;
+mod verify;
 pub mod vfs;
 pub mod wal;
 
@@ -41,3 +42,4 @@ pub use error::{Error, ErrorKind, Result};
 pub use options::{Options, RecoveryMode, Size, SyncMode};
 pub use report::{Report, Verdict};
 pub use store::{Stats, Store};
+pub use verify::{FileSizes, Verified, verify, verify_on};

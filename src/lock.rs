@@ -66,6 +66,22 @@ pub fn check_unlocked(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
     }
 }
 
+/// Whether somebody has locked the store in `dir`, or one of `files` in it. Takes no lock, so nobody who opens the store
+/// meanwhile is refused.
+pub fn is_held(vfs: &dyn Vfs, dir: &Path, files: &[&str]) -> Result<bool> {
+    for name in [&[NAME], files].concat() {
+        let path = dir.join(name);
+        let locked = match vfs.open(&path, Access::Read) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened.and_then(|file| file.is_locked()),
+        };
+        if locked.map_err(|cause| Error::file("look at the lock of", &path, &cause))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Locks `file` for as long as it is open; an error if somebody else has.
 pub fn lock_file(file: &dyn File, path: &Path) -> Result<()> {
     match file.try_lock().map_err(|cause| Error::file("lock", path, &cause))? {

@@ -63,6 +63,15 @@ const BATCHES: usize = 3;
 /// Each time the page cache may have let go of another page that the disk never got.
 const MOST_EXAMINATIONS: usize = 100;
 
+/// What the files are read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To be repaired and appended to.
+    Open,
+    /// To be looked at: nothing is opened for writing, and nobody else is kept out.
+    Look,
+}
+
 /// A recovered store.
 pub struct Recovered {
     /// Its contents.
@@ -83,12 +92,12 @@ pub struct Recovered {
 pub fn recover(vfs: &dyn Vfs, dir: &Path, options: &Options) -> Result<Recovered> {
     let started = Instant::now();
     let names = Names::look_up(vfs, dir)?;
-    let is_new = names.is_new(vfs, dir)?;
+    let is_new = names.is_new(vfs, dir, Purpose::Open)?;
     if is_new {
         create_log(vfs, dir, names.log)?;
     }
     for _ in 0..MOST_EXAMINATIONS {
-        let found = examine(vfs, dir, options.recovery)?;
+        let found = examine(vfs, dir, options.recovery, Purpose::Open)?;
         if let Some(mut recovered) = repair(vfs, dir, found)? {
             recovered.report.elapsed = started.elapsed();
             recovered.is_new = is_new;
@@ -132,7 +141,7 @@ impl Names {
 
     /// Whether nothing was ever stored here: there are no files, or a single log that is empty. That may be `wal.next`, where
     /// removing it did not reach the disk, and making `wal.log` anew did not either.
-    fn is_new(&self, vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
+    fn is_new(&self, vfs: &dyn Vfs, dir: &Path, purpose: Purpose) -> Result<bool> {
         let only = match (self.log, self.next, self.checkpoint) {
             (false, false, false) => return Ok(true),
             (true, false, false) => LOG,
@@ -140,7 +149,7 @@ impl Names {
             _ => return Ok(false),
         };
         let path = dir.join(only);
-        let file = open_log(vfs, &path)?;
+        let file = open_log(vfs, &path, purpose)?;
         Ok(file.size().map_err(|cause| Error::file("stat", &path, &cause))? == 0)
     }
 }
@@ -162,8 +171,8 @@ struct Found {
     table: Table,
     report: Report,
     checkpoint: Option<Header>,
-    /// The checkpoint is damaged, and the log makes up for it.
-    checkpoint_is_bad: bool,
+    /// Why the checkpoint is damaged, if it is; the log makes up for it.
+    bad_checkpoint: Option<Error>,
     log: LogFile,
     next: Option<LogFile>,
     outcome: Outcome,
@@ -221,21 +230,21 @@ impl LogFile {
 }
 
 /// Reads everything, changes nothing.
-fn examine(vfs: &dyn Vfs, dir: &Path, mode: RecoveryMode) -> Result<Found> {
+fn examine(vfs: &dyn Vfs, dir: &Path, mode: RecoveryMode, purpose: Purpose) -> Result<Found> {
     let names = Names::look_up(vfs, dir)?;
     if !names.log && !names.next {
         return Err(Error::corrupt(format!("{}: there is {} but no {LOG}", dir.display(), checkpoint::NAME)));
     }
     let log_path = dir.join(if names.log { LOG } else { NEXT });
-    let log_file = open_log(vfs, &log_path)?;
+    let log_file = open_log(vfs, &log_path, purpose)?;
     let log_first = scan::first_lsn(&*log_file, &log_path)?;
     if !names.log && log_first.is_none() {
         let message = format!("{}: there is no {LOG}, and {NEXT} does not begin with a record", dir.display());
         return Err(Error::corrupt(message));
     }
 
-    let mut replay = Replay::new(vfs)?;
-    let mut checkpoint_is_bad = false;
+    let mut replay = Replay::new(vfs, purpose)?;
+    let mut bad_checkpoint = None;
     let mut checkpoint = None;
     if names.checkpoint {
         match replay.load(vfs, &dir.join(checkpoint::NAME)) {
@@ -244,10 +253,10 @@ fn examine(vfs: &dyn Vfs, dir: &Path, mode: RecoveryMode) -> Result<Found> {
                 if mode == RecoveryMode::Strict {
                     return Err(error);
                 }
-                checkpoint_is_bad = true;
-                replay = Replay::new(vfs)?;
+                replay = Replay::new(vfs, purpose)?;
                 replay.needed_lsn = claimed_lsn(vfs, &dir.join(checkpoint::NAME))?;
                 replay.report.reason = Some(error.to_string());
+                bad_checkpoint = Some(error);
             }
             Err(error) => return Err(error),
         }
@@ -271,13 +280,13 @@ fn examine(vfs: &dyn Vfs, dir: &Path, mode: RecoveryMode) -> Result<Found> {
     replay.check_mode(mode, &outcome)?;
     let Replay { table, report, .. } = replay;
     let unfinished = names.unfinished;
-    Ok(Found { table, report, checkpoint, checkpoint_is_bad, log, next, outcome, unfinished })
+    Ok(Found { table, report, checkpoint, bad_checkpoint, log, next, outcome, unfinished })
 }
 
 /// Reads `wal.next` as far as it continues what was read before, and decides about `wal.log`.
 fn examine_next(vfs: &dyn Vfs, dir: &Path, log: &mut LogFile, replay: &mut Replay) -> Result<LogFile> {
     let path = dir.join(NEXT);
-    let file = open_log(vfs, &path)?;
+    let file = open_log(vfs, &path, replay.purpose)?;
     let first = scan::first_lsn(&*file, &path)?;
     let after = replay.report.checkpoint_lsn;
     let (mut fate, mut expected) = (Fate::Keep, log.scan.last_lsn + 1);
@@ -398,12 +407,13 @@ struct Replay {
     now: u64,
     /// The log must reach this LSN: a damaged checkpoint did, as far as its header can still be read.
     needed_lsn: Lsn,
+    purpose: Purpose,
 }
 
 impl Replay {
-    fn new(vfs: &dyn Vfs) -> Result<Replay> {
+    fn new(vfs: &dyn Vfs, purpose: Purpose) -> Result<Replay> {
         let seed = vfs.hash_seed().map_err(|cause| Error::io("getrandom", &cause))?;
-        Ok(Replay { table: Table::new(seed), report: Report::default(), now: vfs.now_ms(), needed_lsn: 0 })
+        Ok(Replay { table: Table::new(seed), report: Report::default(), now: vfs.now_ms(), needed_lsn: 0, purpose })
     }
 
     fn load(&mut self, vfs: &dyn Vfs, path: &Path) -> Result<Header> {
@@ -419,8 +429,8 @@ impl Replay {
             true => thread::cores().min(MOST_HELPERS),
             false => 0,
         };
-        // What is in memory already is read from there.
-        let mut stream = match file.is_cached() {
+        // What is in memory already is read from there. The way past the cache is one for writing, too.
+        let mut stream = match self.purpose == Purpose::Look || file.is_cached() {
             true => Stream::cached(file),
             false => Stream::new(vfs, path, file),
         };
@@ -626,16 +636,19 @@ fn claimed_lsn(vfs: &dyn Vfs, path: &Path) -> Result<Lsn> {
     checkpoint::reader::claimed_lsn(&*file, path)
 }
 
-fn open_log(vfs: &dyn Vfs, path: &Path) -> Result<Arc<dyn File>> {
-    let file = vfs.open(path, Access::Write).map_err(|cause| Error::file("open", path, &cause))?;
-    // Somebody may be appending to it on its own.
-    lock::check_file_unlocked(&*file, path)?;
+fn open_log(vfs: &dyn Vfs, path: &Path, purpose: Purpose) -> Result<Arc<dyn File>> {
+    let access = if purpose == Purpose::Open { Access::Write } else { Access::Read };
+    let file = vfs.open(path, access).map_err(|cause| Error::file("open", path, &cause))?;
+    if purpose == Purpose::Open {
+        // Somebody may be appending to it on its own.
+        lock::check_file_unlocked(&*file, path)?;
+    }
     Ok(file)
 }
 
 /// Changes the files so that they are what was recovered. `None` if they do not hold that any more; then nothing was cut.
 fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Option<Recovered>> {
-    let Found { table, mut report, checkpoint, checkpoint_is_bad, mut log, next, outcome, unfinished } = found;
+    let Found { table, mut report, checkpoint, bad_checkpoint, mut log, next, outcome, unfinished } = found;
     let log_path = dir.join(LOG);
     if log.path != log_path {
         vfs.rename(&log.path, &log_path).map_err(|cause| Error::file("rename", &log.path, &cause))?;
@@ -649,7 +662,7 @@ fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Option<Recovered>> 
             None => return Ok(None),
         }
     }
-    if checkpoint_is_bad {
+    if bad_checkpoint.is_some() {
         report.bytes_quarantined += quarantine_checkpoint(vfs, dir)?;
     }
     if outcome.bad.is_some() {
@@ -686,18 +699,94 @@ fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Option<Recovered>> 
     Ok(Some(Recovered { table, log: open(log), next: next.map(open), checkpoint, report, is_new: false }))
 }
 
-/// Saves what is going to be cut off a log; returns how many bytes that were.
-fn save(vfs: &dyn Vfs, dir: &Path, log: &LogFile) -> Result<u64> {
+/// What is going to be cut off a log, of which something does not count: from where to where, and which record should have
+/// begun there.
+fn cut_off(log: &LogFile) -> Result<Option<(u64, u64, Lsn)>> {
     let (from, lsn) = match (log.fate, &log.scan.bad) {
         (Fate::Keep, Some(_)) => (log.scan.end, log.scan.last_lsn + 1),
         (Fate::Discard, _) => (0, log.scan.last_lsn + 1 - log.scan.records),
-        (Fate::Keep, None) | (Fate::Superseded | Fate::Blank, _) => return Ok(0),
+        (Fate::Keep, None) | (Fate::Superseded | Fate::Blank, _) => return Ok(None),
     };
     let to = behind::data_end(&*log.file, &log.path, from, &log.behind)?;
-    if to > from {
-        repair::quarantine(vfs, dir, &log.source(), from, to, lsn)?;
-    }
+    Ok((to > from).then_some((from, to, lsn)))
+}
+
+/// Saves what is going to be cut off a log; returns how many bytes that were.
+fn save(vfs: &dyn Vfs, dir: &Path, log: &LogFile) -> Result<u64> {
+    let Some((from, to, lsn)) = cut_off(log)? else { return Ok(0) };
+    repair::quarantine(vfs, dir, &log.source(), from, to, lsn)?;
     Ok(to - from)
+}
+
+/// What opening would find.
+pub struct Findings {
+    /// What it would report, but for the time and for what it would write again.
+    pub report: Report,
+    /// The first thing that is wrong, if anything is.
+    pub bad: Option<Bad>,
+    /// What the logs hold.
+    pub logs: LogsSum,
+    /// Keys that the store would have.
+    pub keys: u64,
+    /// Bytes of their values.
+    pub value_bytes: u64,
+}
+
+/// The valid records of one log or two, taken together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogsSum {
+    /// LSN of the first, 0 if there is none.
+    pub first_lsn: Lsn,
+    /// How many there are.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl LogsSum {
+    /// Takes in the next log.
+    pub fn add(&mut self, scan: &Scan) {
+        if self.first_lsn == 0 && scan.records > 0 {
+            self.first_lsn = scan.last_lsn + 1 - scan.records;
+        }
+        self.records += scan.records;
+        self.bytes += scan.end;
+    }
+}
+
+/// Reads everything as opening does and changes nothing: nothing is opened for writing, and nobody is kept from opening the
+/// store meanwhile. What opening would refuse is the error that it would return. If somebody has the store open, what is
+/// read may be in the middle of changing.
+pub fn look(vfs: &dyn Vfs, dir: &Path) -> Result<Findings> {
+    let names = Names::look_up(vfs, dir)?;
+    if names.is_new(vfs, dir, Purpose::Look)? {
+        let (report, logs) = (Report::default(), LogsSum::default());
+        return Ok(Findings { report, bad: None, logs, keys: 0, value_bytes: 0 });
+    }
+    let Found { table, mut report, bad_checkpoint, log, next, outcome, .. } =
+        examine(vfs, dir, RecoveryMode::Prefix, Purpose::Look)?;
+    let mut logs = LogsSum::default();
+    for file in [Some(&log), next.as_ref()].into_iter().flatten() {
+        logs.add(&file.scan);
+        if outcome.bad.is_some() {
+            report.bytes_quarantined += cut_off(file)?.map_or(0, |(from, to, _)| to - from);
+        }
+    }
+    let bad_checkpoint = bad_checkpoint.as_ref().map(|error| bad_checkpoint_of(dir, error));
+    if bad_checkpoint.is_some() {
+        let path = dir.join(checkpoint::NAME);
+        let file = vfs.open(&path, Access::Read).map_err(|cause| Error::file("open", &path, &cause))?;
+        report.bytes_quarantined += file.size().map_err(|cause| Error::file("stat", &path, &cause))?;
+    }
+    let usage = table.usage();
+    let (keys, value_bytes) = (usage.keys, usage.value_bytes);
+    Ok(Findings { report, bad: outcome.bad.or(bad_checkpoint), logs, keys, value_bytes })
+}
+
+/// What is wrong with a checkpoint, given the error that reading it gave. Its records have no numbers any more.
+pub fn bad_checkpoint_of(dir: &Path, error: &Error) -> Bad {
+    let offset = error.offset().unwrap_or(0);
+    Bad { path: dir.join(checkpoint::NAME), lsn: 0, offset, reason: error.to_string() }
 }
 
 fn remove(vfs: &dyn Vfs, path: &Path) -> Result<()> {

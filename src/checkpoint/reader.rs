@@ -375,7 +375,9 @@ impl<V: Visitor> Crew<'_, V> {
     }
 
     fn fail_at(&self, index: u32, at: u64, error: Error) {
-        let place = |error| Error::corrupt(format!("{}: block {index} at offset {at}: {error}", self.path.display()));
+        let place = |error| {
+            Error::corrupt(format!("{}: block {index} at offset {at}: {error}", self.path.display())).at_offset(at)
+        };
         self.fail(index, if error.kind() == ErrorKind::Corrupt { place(error) } else { error });
     }
 
@@ -392,5 +394,5 @@ impl<V: Visitor> Crew<'_, V> {
 }
 
 fn in_file(path: &Path, error: &Error) -> Error {
-    Error::new(error.kind(), format!("{}: {error}", path.display()))
+    Error::new(error.kind(), format!("{}: {error}", path.display())).at_offset(0)
 }

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 #![allow(non_camel_case_types)]
 
+mod backup;
 mod batch;
 mod constants;
 mod error;

@@ -57,6 +57,8 @@ pub trait File: Send + Sync {
     fn try_lock(&self) -> io::Result<bool>;
     /// Lets go of the lock, in forked children that share it, too.
     fn unlock(&self) -> io::Result<()>;
+    /// Whether somebody has the lock, found out without taking it; also false if the system does not tell.
+    fn is_locked(&self) -> io::Result<bool>;
     /// Forgets what the page cache holds of the file, as far as possible, so that later reads come from the disk.
     fn drop_cache(&self);
     /// Whether the page cache seems to hold the file, so that reading from there is faster than past it.

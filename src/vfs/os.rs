@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
@@ -194,6 +194,19 @@ impl File for OsFile {
         retry(|| unsafe { libc::flock(self.0.as_raw_fd(), libc::LOCK_UN) }).map(drop)
     }
 
+    fn is_locked(&self) -> io::Result<bool> {
+        let inode = self.0.metadata()?.ino();
+        // Without a /proc nobody can tell.
+        let Ok(fdinfo) = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.0.as_raw_fd())) else {
+            return Ok(false);
+        };
+        let (Ok(mounts), Ok(locks)) = (fs::read_to_string("/proc/self/mountinfo"), fs::read_to_string("/proc/locks"))
+        else {
+            return Ok(false);
+        };
+        Ok(device_of(&fdinfo, &mounts).is_some_and(|device| has_flock(&locks, device, inode)))
+    }
+
     fn drop_cache(&self) {
         // SAFETY: the descriptor is open; the call only gives advice.
         unsafe { libc::posix_fadvise(self.0.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
@@ -222,6 +235,28 @@ impl File for OsFile {
     }
 }
 
+/// The device of the file system that an open file lies on, by what the kernel says of the file and of all mounts. The one in
+/// the file's own status is not always the one by which locks go: parts of a btrfs have devices of their own.
+fn device_of(fdinfo: &str, mounts: &str) -> Option<(u32, u32)> {
+    let mount = fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim();
+    let (_, device) = mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ');
+        Some((fields.next().filter(|&id| id == mount)?, fields.nth(1)?))
+    })?;
+    let (major, minor) = device.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Whether there is an exclusive flock on a file, in a list as /proc/locks has it: number, kind, ADVISORY, WRITE, process,
+/// file as major:minor:inode, the first two in hexadecimal.
+fn has_flock(locks: &str, (major, minor): (u32, u32), inode: u64) -> bool {
+    let file = format!("{major:02x}:{minor:02x}:{inode}");
+    locks.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        matches!(fields[..], [_, "FLOCK", _, "WRITE", _, locked, ..] if locked == file)
+    })
+}
+
 /// How many pages of a file are looked at to see whether it is cached.
 const PROBES: usize = 64;
 /// A multiple of the size of a page, whatever the system.
@@ -232,4 +267,29 @@ fn pwritev(file: &fs::File, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<usi
     // SAFETY: IoSlice has the layout of iovec, and all buffers outlive the call.
     let written = unsafe { libc::pwritev(file.as_raw_fd(), bufs.as_ptr().cast(), bufs.len() as libc::c_int, offset) };
     if written < 0 { Err(io::Error::last_os_error()) } else { Ok(written as usize) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_seen_by_its_file_and_without_taking_it() {
+        let fdinfo = "pos:\t0\nflags:\t02100000\nmnt_id:\t31\nino:\t77\n";
+        let mounts = "30 1 254:0 / / rw - ext4 /dev/vda rw\n31 30 0:46 /sub /data rw - btrfs /dev/vdb rw\n";
+        assert_eq!(device_of(fdinfo, mounts), Some((0, 46)));
+        assert_eq!(device_of("pos:\t0\n", mounts), None);
+        let locks = "1: FLOCK  ADVISORY  WRITE 2557 00:2e:77 0 EOF\n1: -> FLOCK  ADVISORY  WRITE 3 00:2e:78 0 EOF\n\
+                     2: POSIX  ADVISORY  WRITE 9 00:2e:79 0 EOF\n3: FLOCK  ADVISORY  READ 9 00:2e:80 0 EOF\n";
+        let locked = (76..=81).filter(|&inode| has_flock(locks, (0, 46), inode)).collect::<Vec<_>>();
+        assert_eq!(locked, [77], "others wait, are of another kind, or share it");
+        assert!(!has_flock(locks, (1, 46), 77));
+        let dir = tempfile::tempdir().unwrap();
+        let (vfs, path) = (OsVfs::default(), dir.path().join("LOCK"));
+        let (owner, other) = (vfs.open(&path, Access::Create).unwrap(), vfs.open(&path, Access::Read).unwrap());
+        assert!(!other.is_locked().unwrap());
+        assert!(owner.try_lock().unwrap() && other.is_locked().unwrap());
+        owner.unlock().unwrap();
+        assert!(!other.is_locked().unwrap() && owner.try_lock().unwrap());
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kvwal::vfs::sim::SimDisk;
 use kvwal::vfs::{self, Access, Vfs};
-use kvwal::{ErrorKind, Options, RecoveryMode, Size, Store, Verdict};
+use kvwal::{Error, ErrorKind, Options, RecoveryMode, Report, Size, Store, Verdict, Verified};
 
 use super::reader::{self, Files, Opened, Reading};
 
@@ -58,17 +58,25 @@ pub fn check_open(disk: &SimDisk, files: &Files, evidence: Evidence, context: &d
         }
         let before = disk.all_files();
         let expected = reader::read(files, mode, disk.now_ms());
+        // It looks as the lenient mode does.
+        let verified = (mode == RecoveryMode::Prefix).then(|| kvwal::verify_on(&disk, Path::new(DIR)));
+        assert!(disk.all_files() == before, "{}: looking changed something", context());
         match (Store::open_on(Arc::new(disk.clone()), DIR, &options(mode)), expected) {
             (Err(error), Reading::Refused) => {
                 let kind = error.kind();
                 assert!(matches!(kind, ErrorKind::Corrupt | ErrorKind::Version), "{}: {kind:?}: {error}", context());
                 assert!(disk.all_files() == before, "{}: a failed open changes nothing ({error})", context());
+                if let Some(verified) = verified {
+                    let verified = verified.unwrap_or_else(|error| panic!("{}: verify: {error}", context()));
+                    assert_eq!(verified.refused, Some(error), "{}: verified", context());
+                }
             }
             (Err(error), expected) => panic!("{}: {error}, instead of {expected:?}", context()),
             (Ok(store), Reading::Opened(expected)) => {
                 check_opened(&store, &expected, evidence, context);
                 // Whatever strict mode opens, it repairs as the other does.
-                if mode == RecoveryMode::Prefix {
+                if let Some(verified) = verified {
+                    check_verified(&verified, &store, context);
                     check_going_on(store, &disk, &expected, context);
                 }
             }
@@ -102,6 +110,22 @@ fn check_opened(store: &Store, expected: &Opened, evidence: Evidence, context: &
     if report.verdict != expected.verdict && !(doubted && expected.verdict == Verdict::Damaged) {
         panic!("{}: {:?} is expected, not {report:?}", context(), expected.verdict);
     }
+}
+
+/// Who looked at the store before it was opened saw what the opening found.
+fn check_verified(verified: &Result<Verified, Error>, store: &Store, context: &dyn Fn() -> String) {
+    let opened = store.recovery_report();
+    let verified = match verified {
+        Ok(verified) => verified,
+        // Nothing but a directory without a store is no error to those who open it.
+        Err(error) => return assert_eq!(opened.last_lsn, 0, "{}: verify: {error}", context()),
+    };
+    let report = Report { elapsed: opened.elapsed, bytes_rewritten: opened.bytes_rewritten, ..verified.report.clone() };
+    assert_eq!(&report, opened, "{}: verified", context());
+    let stats = store.stats();
+    assert_eq!((verified.keys, verified.value_bytes), (stats.keys, stats.bytes), "{}: verified", context());
+    assert_eq!((&verified.refused, verified.is_open), (&None, false), "{}: verified", context());
+    assert_eq!(verified.bad.is_some(), opened.reason.is_some(), "{}: {:?}", context(), verified.bad);
 }
 
 /// The store takes a write, closes, and is clean when it is opened again.

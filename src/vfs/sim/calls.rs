@@ -287,6 +287,10 @@ impl File for SimFile {
         Ok(())
     }
 
+    fn is_locked(&self) -> io::Result<bool> {
+        Ok(self.begin(Call::Lock)?.files[self.file].is_locked)
+    }
+
     fn drop_cache(&self) {}
 
     fn is_cached(&self) -> bool {

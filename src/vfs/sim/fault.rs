@@ -25,7 +25,7 @@ pub enum Call {
     SetLen,
     /// `File::sync_data` and `File::sync_all`.
     Sync,
-    /// `File::try_lock`.
+    /// `File::try_lock` and `File::is_locked`.
     Lock,
 }
 

@@ -1,0 +1,156 @@
+/*
+ * What is done with a store as a whole: looking at its files without opening it.
+ */
+#include "support.h"
+
+enum { RECORD = 33 + 6 + 100 };
+
+static char *dir, *store_dir;
+
+static void make_dirs(void)
+{
+    dir = make_temp_dir();
+    store_dir = join_path(dir, "store");
+}
+
+static void remove_dirs(void)
+{
+    free(store_dir);
+    remove_temp_dir(dir);
+}
+
+static kv_store *open_store(const char *path)
+{
+    kv_store *store;
+
+    CHECK_OK(kv_open(path, NULL, &store));
+    return store;
+}
+
+/* Sets key001, key002, … from first to last, each to 100 bytes of its number; each is one record of RECORD bytes. */
+static void set_range(kv_store *store, int first, int last)
+{
+    char key[16], value[100];
+
+    for (int n = first; n <= last; n++) {
+        memset(value, n, sizeof value);
+        CHECK_OK(kv_set(store, key, (size_t)sprintf(key, "key%03d", n), value, sizeof value));
+    }
+}
+
+/* ---- kv_verify ---- */
+
+static kv_verified verify(const char *path)
+{
+    kv_verified verified;
+
+    memset(&verified, 0xff, sizeof verified);
+    verified.struct_size = sizeof verified;
+    CHECK_OK(kv_verify(path, &verified));
+    return verified;
+}
+
+static void test_verify_counts(void)
+{
+    make_dirs();
+    kv_store *store = open_store(store_dir);
+    set_range(store, 1, 30);
+    CHECK_OK(kv_checkpoint(store));
+    set_range(store, 31, 50);
+    CHECK_EQ(verify(store_dir).is_open, 1);
+    CHECK_OK(kv_close(store));
+
+    kv_verified found = verify(store_dir);
+    CHECK_EQ(found.verdict, KV_TAIL_CLEAN);
+    CHECK_EQ(found.refused, 0);
+    CHECK_EQ(found.is_open, 0);
+    CHECK_EQ(found.checkpoint_lsn, 30);
+    CHECK_EQ(found.checkpoint_keys, 30);
+    CHECK_EQ(found.first_lsn, 31);
+    CHECK_EQ(found.last_lsn, 50);
+    CHECK_EQ(found.records, 20);
+    CHECK_EQ(found.record_bytes, 20 * RECORD);
+    CHECK_EQ(found.log_size, 20 * RECORD);
+    CHECK(found.next_size == UINT64_MAX);
+    CHECK_EQ(found.keys, 50);
+    CHECK_EQ(found.value_bytes, 5000);
+    CHECK(found.bad_file[0] == '\0' && found.reason[0] == '\0');
+    remove_dirs();
+}
+
+static void test_verify_names_what_is_bad(void)
+{
+    make_dirs();
+    kv_store *store = open_store(store_dir);
+    set_range(store, 1, 10);
+    CHECK_OK(kv_close(store));
+    char *log = join_path(store_dir, "wal.log");
+    overwrite_file(log, 4 * RECORD + 50, "?", 1);
+
+    struct bytes before = read_file(log);
+    kv_verified found = verify(store_dir);
+    struct bytes after = read_file(log);
+    CHECK_BYTES(after.data, after.len, before.data, before.len);
+    CHECK_EQ(quarantine_count(store_dir), 0);
+    CHECK_EQ(found.verdict, KV_TAIL_DAMAGED);
+    CHECK_EQ(strcmp(found.bad_file, "wal.log"), 0);
+    CHECK_EQ(found.bad_offset, 4 * RECORD);
+    CHECK_EQ(found.bad_lsn, 5);
+    CHECK_EQ(found.records_behind, 5);
+    CHECK_EQ(found.bytes_behind, 6 * RECORD);
+    CHECK(strstr(found.reason, "checksum") != NULL);
+
+    /* It is what an opening finds. */
+    store = open_store(store_dir);
+    kv_recovery recovery = recovery_report(store);
+    CHECK_EQ(recovery.verdict, found.verdict);
+    CHECK_EQ(recovery.last_lsn, found.last_lsn);
+    CHECK_EQ(recovery.records_behind, found.records_behind);
+    CHECK_EQ(recovery.bytes_quarantined, found.bytes_behind);
+    CHECK_OK(kv_checkpoint(store));
+    CHECK_OK(kv_close(store));
+
+    CHECK_SYS(unlink(log) == 0);
+    found = verify(store_dir);
+    CHECK_EQ(found.refused, KV_CORRUPT);
+    CHECK_EQ(found.verdict, KV_TAIL_DAMAGED);
+    CHECK(strstr(found.reason, "no wal.log") != NULL);
+    CHECK_CODE(kv_open(store_dir, NULL, &store), KV_CORRUPT);
+    free_bytes(&before);
+    free_bytes(&after);
+    free(log);
+    remove_dirs();
+}
+
+static void test_verify_arguments(void)
+{
+    kv_verified found = {.struct_size = sizeof found};
+    size_t small[2] = {sizeof small, 7};
+
+    make_dirs();
+    CHECK_CODE(kv_verify(NULL, &found), KV_INVALID);
+    CHECK_CODE(kv_verify(store_dir, NULL), KV_INVALID);
+    CHECK_CODE(kv_verify(store_dir, &found), KV_IO);
+    CHECK_CODE(kv_verify(dir, &found), KV_IO);
+    CHECK(strstr(kv_errmsg(), "there is no store") != NULL);
+    found.struct_size = 0;
+    CHECK_CODE(kv_verify(store_dir, &found), KV_INVALID);
+    /* A program that knows the first field only. */
+    CHECK_OK(kv_close(open_store(store_dir)));
+    CHECK_OK(kv_verify(store_dir, (kv_verified *)small));
+    CHECK(small[0] == sizeof small && small[1] == 0);
+    remove_dirs();
+}
+
+int main(void)
+{
+    static const struct test tests[] = {
+        {"verify counts what there is", test_verify_counts},
+        {"verify names what is bad, and changes nothing", test_verify_names_what_is_bad},
+        {"verify checks its arguments", test_verify_arguments},
+    };
+
+    run_tests(tests, ARRAY_LEN(tests));
+    printf("%zu/%zu tests passed\n", ARRAY_LEN(tests), ARRAY_LEN(tests));
+    return 0;
+}
