@@ -1,6 +1,7 @@
 # kvwal: `make run` shows what it is for, `make test` that it works. Both install what they need (as root on Debian).
 #
-#   make build    the library, target/release/libkvwal.so and .a
+#   make build    the library, target/release/libkvwal.so and .a, and the tool, target/release/kvwal
+#   make man      the tool's man pages and completions, in target/man and target/completions
 #   make run      store every file below /usr/include, be killed half-way, lose nothing
 #   make test     Rust tests, C and C++ tests, valgrind, the Python reader, and the hunt and the benchmark in miniature
 #   make bench    measure against the disk, the memory and other stores: see bench/README.md; QUICK=1 takes two minutes
@@ -39,10 +40,18 @@ RESULTS ?= bench/results
 PEERS := redis-server $(addprefix package:,liblmdb-dev librocksdb-dev libleveldb-dev libsqlite3-dev libdb-dev \
     libtkrzw-dev libhiredis-dev)
 
-.PHONY: build run test check nightly header clean rust-test c-test bench bench-smoke tools
+.PHONY: build man run test check nightly header clean rust-test c-test bench bench-smoke tools
 
 build: tools
-	$(CARGO) build --release
+	$(CARGO) build --release -p kvwal -p kvwal-cli
+
+# A page for each subcommand, and a script for each shell, under the names by which those look for them.
+man: build
+	@mkdir -p target/completions
+	$(LIB_DIR)/kvwal man target/man
+	$(LIB_DIR)/kvwal completions bash > target/completions/kvwal
+	$(LIB_DIR)/kvwal completions zsh > target/completions/_kvwal
+	$(LIB_DIR)/kvwal completions fish > target/completions/kvwal.fish
 
 tools:
 	@tools/need.sh cargo cc gcc
@@ -56,6 +65,7 @@ test: rust-test c-test hunt-smoke bench-smoke
 
 rust-test: tools
 	$(CARGO) test --features sim
+	$(CARGO) test -p kvwal-cli
 
 include torture/hunt.mk
 
