@@ -1,5 +1,5 @@
 /*
- * What is done with a store as a whole: looking at its files without opening it.
+ * What is done with a store as a whole: looking at its files without opening it, copying it while it is written.
  */
 #include "support.h"
 
@@ -142,12 +142,84 @@ static void test_verify_arguments(void)
     remove_dirs();
 }
 
+/* ---- kv_backup ---- */
+
+static void check_range(kv_store *store, int first, int last)
+{
+    char key[16], value[100];
+    void *found;
+    size_t len;
+
+    for (int n = first; n <= last; n++) {
+        memset(value, n, sizeof value);
+        CHECK_OK(kv_get(store, key, (size_t)sprintf(key, "key%03d", n), &found, &len));
+        CHECK_BYTES(found, len, value, sizeof value);
+        kv_free(found);
+    }
+}
+
+static void test_backup_goes_on(void)
+{
+    make_dirs();
+    char *copy = join_path(dir, "copy");
+    kv_store *store = open_store(store_dir);
+    set_range(store, 1, 20);
+    CHECK_OK(kv_checkpoint(store));
+    set_range(store, 21, 40);
+    CHECK_OK(kv_backup(store, copy));
+    set_range(store, 41, 60);
+
+    kv_verified found = verify(copy);
+    CHECK(found.verdict == KV_TAIL_CLEAN && found.refused == 0 && found.is_open == 0);
+    CHECK_EQ(found.checkpoint_lsn, 40);
+    CHECK_EQ(found.log_size, 0);
+    kv_store *second = open_store(copy);
+    check_range(second, 1, 40);
+    CHECK_EQ(store_stats(second).keys, 40);
+    set_range(second, 41, 41);
+    CHECK_EQ(store_stats(second).last_lsn, 41);
+    CHECK_OK(kv_close(second));
+    check_range(store, 1, 60);
+    CHECK_OK(kv_close(store));
+    free(copy);
+    remove_dirs();
+}
+
+static void test_backup_arguments(void)
+{
+    make_dirs();
+    kv_store *store = open_store(store_dir);
+    char *file = join_path(dir, "file"), *below = join_path(dir, "no/such"), *left = join_path(dir, "left");
+    char *left_file = join_path(left, "checkpoint.dat");
+    write_file(file, "x", 1);
+    CHECK_CODE(kv_backup(NULL, left), KV_INVALID);
+    CHECK_CODE(kv_backup(store, NULL), KV_INVALID);
+    CHECK_CODE(kv_backup(store, store_dir), KV_INVALID);
+    CHECK_CODE(kv_backup(store, file), KV_INVALID);
+    CHECK_CODE(kv_backup(store, below), KV_IO);
+    CHECK_SYS(mkdir(left, 0777) == 0);
+    write_file(left_file, "x", 1);
+    CHECK_CODE(kv_backup(store, left), KV_INVALID);
+    CHECK(strstr(kv_errmsg(), "interrupted: remove it") != NULL);
+    CHECK_EQ(file_size(left_file), 1);
+    CHECK_SYS(unlink(left_file) == 0);
+    CHECK_OK(kv_backup(store, left));
+    CHECK_OK(kv_close(store));
+    free(file);
+    free(below);
+    free(left_file);
+    free(left);
+    remove_dirs();
+}
+
 int main(void)
 {
     static const struct test tests[] = {
         {"verify counts what there is", test_verify_counts},
         {"verify names what is bad, and changes nothing", test_verify_names_what_is_bad},
         {"verify checks its arguments", test_verify_arguments},
+        {"a backup is a store that goes on", test_backup_goes_on},
+        {"a backup goes into an empty place only", test_backup_arguments},
     };
 
     run_tests(tests, ARRAY_LEN(tests));

@@ -567,6 +567,20 @@ int kv_verify(const char *dir,
               struct kv_verified *out);
 
 /*
+ * Makes a backup of the open store s: a store of its own in dest_dir, which must not exist or be empty, that holds what s
+ * holds at one moment of the call, with its expiries. It is verified and durable when the call returns; opened with kv_open()
+ * it goes on with the LSN after that moment's. Readers, writers and checkpoints go on meanwhile. A crash leaves no store in
+ * dest_dir, or all of it. A call that fails removes what it made, and s is as it was.
+ *
+ * Blocks on the disk. Holds the values that writers replace meanwhile in memory until it is done.
+ *
+ * Returns KV_OK; KV_INVALID, also if dest_dir holds something: kv_errmsg() tells if that is what an interrupted backup left,
+ * to be removed; KV_NO_SPACE; KV_IO; KV_NO_MEMORY; KV_FORKED.
+ */
+int kv_backup(struct kv_store *s,
+              const char *dest_dir);
+
+/*
  * Encodes *r as it stands, LSNs included, into buf, and stores the length in *written. If buf is too small, or NULL
  * with a buf_len of 0, returns KV_BUFFER with the length needed in *written. Does not block.
  *

@@ -260,12 +260,21 @@ impl Engine {
         Ok(newest)
     }
 
-    /// Writes `checkpoint.tmp`, syncs it, and reads it back from the disk.
     fn write_checkpoint(&self, snapshot: Snapshot<'_>, wal_offset: u64) -> Result<Newest> {
-        let path = self.dir.join(checkpoint::UNFINISHED);
+        self.write_snapshot(&*self.vfs, self.dir.join(checkpoint::UNFINISHED), snapshot, wal_offset)
+    }
+
+    /// Writes a checkpoint to the file `path`, syncs it, and reads it back from the disk.
+    pub fn write_snapshot(
+        &self,
+        vfs: &dyn Vfs,
+        path: PathBuf,
+        snapshot: Snapshot<'_>,
+        wal_offset: u64,
+    ) -> Result<Newest> {
         let file: Arc<dyn File> =
-            self.vfs.open(&path, Access::Create).map_err(|cause| Error::file("create", &path, &cause))?;
-        let mut stream = Stream::new(&*self.vfs, &path, Arc::clone(&file));
+            vfs.open(&path, Access::Create).map_err(|cause| Error::file("create", &path, &cause))?;
+        let mut stream = Stream::new(vfs, &path, Arc::clone(&file));
         let usage = self.table.usage();
         let is_large = usage.value_bytes + usage.keys * 32 > checkpoint::WORTH_A_THREAD;
         let now = self.vfs.now_ms();

@@ -17,7 +17,9 @@
 //! crash the store is an exact prefix of what was written (`recovery`). C programs use the same through
 //! `include/kvwal.h`, of which `ffi` is the implementation. `ARCHITECTURE.md` is the map.
 
+mod backup;
 mod batch;
+mod building;
 pub mod checkpoint;
 mod checkpoints;
 mod commit;

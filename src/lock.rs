@@ -66,20 +66,24 @@ pub fn check_unlocked(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
     }
 }
 
-/// Whether somebody has locked the store in `dir`, or one of `files` in it. Takes no lock, so nobody who opens the store
-/// meanwhile is refused.
-pub fn is_held(vfs: &dyn Vfs, dir: &Path, files: &[&str]) -> Result<bool> {
+/// Whether somebody has locked the store in `dir`, or one of `files` in it; `None` if the system does not tell. Takes no lock,
+/// so nobody who opens the store meanwhile is refused. The price is that a process is not seen that has the store open in
+/// another PID namespace, for the kernel does not list its locks in ours.
+pub fn is_held(vfs: &dyn Vfs, dir: &Path, files: &[&str]) -> Result<Option<bool>> {
+    let mut is_known = true;
     for name in [&[NAME], files].concat() {
         let path = dir.join(name);
         let locked = match vfs.open(&path, Access::Read) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
             opened => opened.and_then(|file| file.is_locked()),
         };
-        if locked.map_err(|cause| Error::file("look at the lock of", &path, &cause))? {
-            return Ok(true);
+        match locked.map_err(|cause| Error::file("look at the lock of", &path, &cause))? {
+            Some(true) => return Ok(Some(true)),
+            Some(false) => {}
+            None => is_known = false,
         }
     }
-    Ok(false)
+    Ok(is_known.then_some(false))
 }
 
 /// Locks `file` for as long as it is open; an error if somebody else has.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use std::{io, mem};
 
+use crate::backup;
 use crate::batch::{Batch, BatchChange};
 use crate::checkpoints::Newest;
 use crate::engine::{Engine, Write};
@@ -303,6 +304,15 @@ impl Store {
     pub fn checkpoint(&self) -> Result<()> {
         self.check_process()?;
         self.engine.checkpoint()
+    }
+
+    /// Makes a backup: a store of its own in `dir`, which must not exist or be empty, that holds what this one holds at some
+    /// moment of the call. Writers go on meanwhile, and checkpoints do. It is verified, and durable; returns the LSN as of
+    /// which it is, with which it goes on when it is opened.
+    pub fn backup(&self, dir: impl AsRef<Path>) -> Result<Lsn> {
+        self.check_process()?;
+        let dir = std::path::absolute(dir.as_ref()).map_err(|cause| Error::file("open", dir.as_ref(), &cause))?;
+        backup::make(&self.engine, &dir)
     }
 
     /// Counters and sizes.

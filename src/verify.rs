@@ -115,7 +115,7 @@ struct Look {
 
 impl Look {
     fn at(vfs: &dyn Vfs, dir: &Path) -> Result<Look> {
-        let is_open = lock::is_held(vfs, dir, &[LOG, NEXT])?;
+        let is_open = lock::is_held(vfs, dir, &[LOG, NEXT])? == Some(true);
         let started = Instant::now();
         let found = recovery::look(vfs, dir);
         Ok(Look { is_open, found, elapsed: started.elapsed() })

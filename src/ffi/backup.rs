@@ -4,7 +4,8 @@ use std::mem;
 use std::os::raw::{c_char, c_int};
 
 use super::constants::*;
-use super::store::c_path;
+use super::store::{c_path, with_store};
+use super::types::kv_store;
 use super::{call, struct_size, write_struct};
 use crate::verify::{self, Verified};
 
@@ -86,6 +87,27 @@ pub unsafe extern "C" fn kv_verify(dir: *const c_char, out: *mut kv_verified) ->
         let verified = verify::verify(dir)?;
         // SAFETY: as above.
         unsafe { write_struct(out, size, &verified_struct(&verified)) };
+        Ok(KV_OK)
+    })
+}
+
+/// Makes a backup of the open store s: a store of its own in dest_dir, which must not exist or be empty, that holds what s
+/// holds at one moment of the call, with its expiries. It is verified and durable when the call returns; opened with kv_open()
+/// it goes on with the LSN after that moment's. Readers, writers and checkpoints go on meanwhile. A crash leaves no store in
+/// dest_dir, or all of it. A call that fails removes what it made, and s is as it was.
+///
+/// Blocks on the disk. Holds the values that writers replace meanwhile in memory until it is done.
+///
+/// Returns KV_OK; KV_INVALID, also if dest_dir holds something: kv_errmsg() tells if that is what an interrupted backup left,
+/// to be removed; KV_NO_SPACE; KV_IO; KV_NO_MEMORY; KV_FORKED.
+///
+/// # Safety
+/// `s` is NULL or an open handle; `dest_dir` is NULL or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kv_backup(s: *mut kv_store, dest_dir: *const c_char) -> c_int {
+    with_store("kv_backup", s, |store| {
+        // SAFETY: the promise of this function.
+        store.backup(unsafe { c_path(dest_dir, "dest_dir")? })?;
         Ok(KV_OK)
     })
 }

@@ -382,7 +382,7 @@ pub unsafe extern "C" fn kv_close(s: *mut kv_store) -> c_int {
 
 /// Runs a call on a store; its errors are counted there.
 #[inline(always)]
-fn with_store(name: &str, s: *const kv_store, body: impl FnOnce(&Store) -> Result<c_int>) -> c_int {
+pub(super) fn with_store(name: &str, s: *const kv_store, body: impl FnOnce(&Store) -> Result<c_int>) -> c_int {
     guarded(name, || {
         // SAFETY: every caller promises an open handle or NULL.
         let store = unsafe { &handle(s, "s")?.store };

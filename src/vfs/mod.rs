@@ -20,6 +20,7 @@ pub mod os;
 pub mod sim;
 pub mod stream;
 
+use std::ffi::OsString;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
@@ -57,8 +58,8 @@ pub trait File: Send + Sync {
     fn try_lock(&self) -> io::Result<bool>;
     /// Lets go of the lock, in forked children that share it, too.
     fn unlock(&self) -> io::Result<()>;
-    /// Whether somebody has the lock, found out without taking it; also false if the system does not tell.
-    fn is_locked(&self) -> io::Result<bool>;
+    /// Whether somebody has the lock, found out without taking it. `None` if the system does not tell.
+    fn is_locked(&self) -> io::Result<Option<bool>>;
     /// Forgets what the page cache holds of the file, as far as possible, so that later reads come from the disk.
     fn drop_cache(&self);
     /// Whether the page cache seems to hold the file, so that reading from there is faster than past it.
@@ -84,6 +85,8 @@ pub trait Vfs: Send + Sync {
     fn enter(&self, dir: &Path) -> io::Result<Arc<dyn Vfs>>;
     /// Whether there is something of that name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// The names in a directory, in any order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
     /// Gives a file a new name in place of whatever had it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.

@@ -1,12 +1,12 @@
 //! The real file system. The only place of the library where files are touched.
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString, OsString};
 use std::fs;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -118,6 +118,17 @@ impl Vfs for OsVfs {
         }
     }
 
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        let mut list = DirStream::new(self.open_at(dir, libc::O_RDONLY | libc::O_DIRECTORY)?)?;
+        let mut names = Vec::new();
+        while let Some(name) = list.next()? {
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (from, to) = (self.at(from)?, self.at(to)?);
         // SAFETY: the paths are NUL-terminated, and the directories open.
@@ -194,17 +205,14 @@ impl File for OsFile {
         retry(|| unsafe { libc::flock(self.0.as_raw_fd(), libc::LOCK_UN) }).map(drop)
     }
 
-    fn is_locked(&self) -> io::Result<bool> {
+    fn is_locked(&self) -> io::Result<Option<bool>> {
         let inode = self.0.metadata()?.ino();
-        // Without a /proc nobody can tell.
-        let Ok(fdinfo) = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.0.as_raw_fd())) else {
-            return Ok(false);
-        };
-        let (Ok(mounts), Ok(locks)) = (fs::read_to_string("/proc/self/mountinfo"), fs::read_to_string("/proc/locks"))
-        else {
-            return Ok(false);
-        };
-        Ok(device_of(&fdinfo, &mounts).is_some_and(|device| has_flock(&locks, device, inode)))
+        let read = |path: &str| fs::read_to_string(path).ok();
+        let seen = read(&format!("/proc/self/fdinfo/{}", self.0.as_raw_fd())).and_then(|fdinfo| {
+            let device = device_of(&fdinfo, &read("/proc/self/mountinfo")?)?;
+            Some(has_flock(&read("/proc/locks")?, device, inode))
+        });
+        Ok(seen)
     }
 
     fn drop_cache(&self) {
@@ -232,6 +240,42 @@ impl File for OsFile {
         // SAFETY: it is the mapping from above.
         unsafe { libc::munmap(start, len) };
         cached * 8 >= PROBES * 7
+    }
+}
+
+/// An open directory that is being listed.
+struct DirStream(ptr::NonNull<libc::DIR>);
+
+impl DirStream {
+    fn new(dir: fs::File) -> io::Result<DirStream> {
+        // SAFETY: the descriptor is open.
+        let stream = ptr::NonNull::new(unsafe { libc::fdopendir(dir.as_raw_fd()) });
+        let stream = stream.ok_or_else(io::Error::last_os_error)?;
+        // Closed with the stream from now on.
+        _ = dir.into_raw_fd();
+        Ok(DirStream(stream))
+    }
+
+    fn next(&mut self) -> io::Result<Option<OsString>> {
+        // SAFETY: the stream is open, and used by one thread at a time; errno is this thread's. The entry is good until the
+        // next call, and its name NUL-terminated.
+        unsafe {
+            *libc::__errno_location() = 0;
+            let entry = libc::readdir64(self.0.as_ptr());
+            if entry.is_null() {
+                let error = io::Error::last_os_error();
+                return if error.raw_os_error() == Some(0) { Ok(None) } else { Err(error) };
+            }
+            let name = CStr::from_ptr((*entry).d_name.as_ptr());
+            Ok(Some(OsString::from_vec(name.to_bytes().to_vec())))
+        }
+    }
+}
+
+impl Drop for DirStream {
+    fn drop(&mut self) {
+        // SAFETY: it is open, and this is its last use.
+        unsafe { libc::closedir(self.0.as_ptr()) };
     }
 }
 
@@ -287,9 +331,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (vfs, path) = (OsVfs::default(), dir.path().join("LOCK"));
         let (owner, other) = (vfs.open(&path, Access::Create).unwrap(), vfs.open(&path, Access::Read).unwrap());
-        assert!(!other.is_locked().unwrap());
-        assert!(owner.try_lock().unwrap() && other.is_locked().unwrap());
+        assert_eq!(other.is_locked().unwrap(), Some(false));
+        assert!(owner.try_lock().unwrap());
+        assert_eq!(other.is_locked().unwrap(), Some(true));
         owner.unlock().unwrap();
-        assert!(!other.is_locked().unwrap() && owner.try_lock().unwrap());
+        assert_eq!(other.is_locked().unwrap(), Some(false));
+        assert!(owner.try_lock().unwrap(), "looking has not locked it");
     }
 }

@@ -1,5 +1,6 @@
 //! Using a simulated disk as a file system.
 
+use std::ffi::OsString;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
@@ -74,6 +75,12 @@ impl Vfs for SimDisk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        let disk = self.begin(Call::Exists)?;
+        let dir = disk.find_dir(dir)?;
+        Ok(disk.dirs[dir].cached.keys().cloned().collect())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -287,8 +294,8 @@ impl File for SimFile {
         Ok(())
     }
 
-    fn is_locked(&self) -> io::Result<bool> {
-        Ok(self.begin(Call::Lock)?.files[self.file].is_locked)
+    fn is_locked(&self) -> io::Result<Option<bool>> {
+        Ok(Some(self.begin(Call::Lock)?.files[self.file].is_locked))
     }
 
     fn drop_cache(&self) {}

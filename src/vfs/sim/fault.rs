@@ -7,7 +7,7 @@ pub enum Call {
     Open,
     /// `Vfs::create_dir`.
     CreateDir,
-    /// `Vfs::exists`.
+    /// `Vfs::exists` and `Vfs::list`.
     Exists,
     /// `Vfs::rename`.
     Rename,
