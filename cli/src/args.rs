@@ -67,6 +67,8 @@ pub enum Command {
     Repair(Repair),
     /// Write a checkpoint, so that the log starts again.
     Checkpoint(Checkpoint),
+    /// Copy a store, as of one moment, into a directory that becomes a store of its own.
+    Backup(Backup),
     /// Measure what this machine's disk and memory do for a store.
     Bench(Bench),
     /// Print a script that completes this command in a shell.
@@ -270,6 +272,16 @@ pub struct Checkpoint {
     /// The directory of the store.
     #[arg(value_hint = ValueHint::DirPath)]
     pub store: PathBuf,
+}
+
+#[derive(Args)]
+pub struct Backup {
+    /// The directory of the store.
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub store: PathBuf,
+    /// Where the backup goes: a directory that is empty or does not exist.
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub dest: PathBuf,
 }
 
 #[derive(Args)]

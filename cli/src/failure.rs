@@ -56,6 +56,12 @@ impl Failure {
         self
     }
 
+    /// Ends with another code.
+    pub fn exit(mut self, exit: Exit) -> Failure {
+        self.exit = exit;
+        self
+    }
+
     /// Puts more about where it happened before the words.
     pub fn within(mut self, place: impl Display) -> Failure {
         self.message = format!("{place}: {}", self.message);

@@ -35,7 +35,7 @@ struct Statistics {
 
 /// The lengths of a store's files.
 #[derive(Serialize)]
-struct Files {
+pub struct Files {
     #[serde(rename = "wal_log_bytes")]
     log: Option<u64>,
     #[serde(rename = "wal_next_bytes")]
@@ -50,12 +50,12 @@ impl Files {
         Files { log, next, checkpoint }
     }
 
-    fn look_up(dir: &Path) -> Files {
+    pub fn look_up(dir: &Path) -> Files {
         let len = |name| fs::metadata(dir.join(name)).ok().map(|metadata| metadata.len());
         Files { log: len("wal.log"), next: len("wal.next"), checkpoint: len("checkpoint.dat") }
     }
 
-    fn lines(&self) -> Vec<(&'static str, String)> {
+    pub fn lines(&self) -> Vec<(&'static str, String)> {
         let files = [("wal.log", self.log), ("wal.next", self.next), ("checkpoint.dat", self.checkpoint)];
         files.into_iter().filter_map(|(name, len)| Some((name, output::size(len?)))).collect()
     }

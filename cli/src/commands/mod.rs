@@ -1,5 +1,6 @@
 //! What the commands do, a file for each group of them.
 
+mod backup;
 mod bench;
 mod data;
 mod dump;
@@ -30,6 +31,7 @@ impl Command {
             Command::Inspect(_) => "inspect",
             Command::Repair(_) => "repair",
             Command::Checkpoint(_) => "checkpoint",
+            Command::Backup(_) => "backup",
             Command::Bench(_) => "bench",
             Command::Completions(_) => "completions",
             Command::Man(_) => "man",
@@ -53,6 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit> {
         Command::Inspect(args) => inspect::inspect(args, output),
         Command::Repair(args) => repair::repair(args, output),
         Command::Checkpoint(args) => files::checkpoint(args, output),
+        Command::Backup(args) => backup::backup(args, output),
         Command::Bench(args) => bench::bench(args, output),
         Command::Completions(args) => generate::completions(args, output),
         Command::Man(args) => generate::man(args, output),

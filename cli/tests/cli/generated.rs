@@ -4,7 +4,8 @@ use std::fs;
 
 use crate::support::{Place, names};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
+    "backup",
     "bench",
     "checkpoint",
     "completions",

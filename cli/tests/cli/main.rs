@@ -1,5 +1,6 @@
 //! `kvwal` used as a person would, mistakes included.
 
+mod backup;
 mod damage;
 mod data;
 mod documents;

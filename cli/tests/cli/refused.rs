@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::support::{KVWAL, Place, snapshot};
 
 /// Commands that open the store `s`.
-const OPENING: [&[&str]; 9] = [
+const OPENING: [&[&str]; 10] = [
     &["get", "s", "a"],
     &["set", "s", "a", "2"],
     &["del", "s", "a"],
@@ -18,6 +18,7 @@ const OPENING: [&[&str]; 9] = [
     &["load", "s", "/dev/null"],
     &["stat", "s"],
     &["checkpoint", "s"],
+    &["backup", "s", "/nowhere/at/all"],
 ];
 
 /// Commands that only read its files.
