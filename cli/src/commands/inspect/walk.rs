@@ -182,6 +182,10 @@ mod tests {
         let mut bad = long.clone();
         bad[5] ^= 1;
         assert_eq!(walk(&[&bad[..], &short].concat()), [('b', l), ('r', s)]);
+        // What lies in the value of a bad record is none of the log's.
+        let mut bad = record(2, &short);
+        bad[0] ^= 1;
+        assert_eq!(walk(&[&bad[..], &short].concat()), [('b', bad.len() as u64), ('r', s)]);
         assert_eq!(walk(&[&short[..], &long[..100]].concat()), [('r', s), ('b', 100)]);
         assert_eq!(walk(&[&[0; 700][..], &short].concat()), [('b', 700), ('r', s)]);
     }
