@@ -26,7 +26,7 @@ fishcompletiondir = $(datarootdir)/fish/vendor_completions.d
 zshcompletiondir = $(datarootdir)/zsh/site-functions
 
 # A word here installs the program TOOL_DIR/word, and what was generated for it: its man pages and completions.
-TOOLS := kv_server
+TOOLS := kvwal kv_server
 TOOL_DIR := $(LIB_DIR)
 GENERATED_DIR := target/generated
 

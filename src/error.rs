@@ -51,6 +51,7 @@ pub struct Error(Box<Failure>);
 struct Failure {
     kind: ErrorKind,
     message: String,
+    errno: Option<i32>,
     /// Where in a checkpoint the damage is.
     offset: Option<u64>,
 }
@@ -58,7 +59,7 @@ struct Failure {
 impl Error {
     /// A failure of `kind`, described by `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error(Box::new(Failure { kind, message: message.into(), offset: None }))
+        Error(Box::new(Failure { kind, message: message.into(), errno: None, offset: None }))
     }
 
     /// The failure of a system call; `doing` says which, on what file, and where in it.
@@ -68,7 +69,9 @@ impl Error {
             Some(libc::ENOMEM) => ErrorKind::NoMemory,
             _ => ErrorKind::Io,
         };
-        Error::new(kind, format!("{doing}: {cause}"))
+        let mut error = Error::new(kind, format!("{doing}: {cause}"));
+        error.0.errno = cause.raw_os_error();
+        error
     }
 
     /// The failure of a system call on a file or directory.
@@ -102,9 +105,14 @@ impl Error {
         self.0.kind
     }
 
-    /// The same words under another kind.
+    /// What the system call that failed left in `errno`, if it was one.
+    pub fn os_error(&self) -> Option<i32> {
+        self.0.errno
+    }
+
+    /// The same failure under another kind.
     pub(crate) fn with_kind(&self, kind: ErrorKind) -> Error {
-        Error::new(kind, self.0.message.clone())
+        Error(Box::new(Failure { kind, ..(*self.0).clone() }))
     }
 }
 

@@ -20,7 +20,7 @@
 mod backup;
 mod batch;
 mod building;
-mod checkpoint;
+pub mod checkpoint;
 mod checkpoints;
 mod commit;
 mod engine;

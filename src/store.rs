@@ -9,7 +9,7 @@ use std::time::Duration;
 use std::{io, mem};
 
 use crate::backup;
-use crate::batch::Batch;
+use crate::batch::{Batch, BatchChange};
 use crate::checkpoints::Newest;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
@@ -194,9 +194,13 @@ impl Store {
         self.check_process()?;
         let mut changes = Vec::new();
         changes.try_reserve_exact(batch.len()).map_err(|_| Error::no_memory(batch.len() * size_of::<Change>()))?;
-        for (key, value) in batch.changes() {
-            let op = if value.is_some() { Op::Put } else { Op::Delete };
-            changes.push(self.change(op, key, value.unwrap_or_default(), 0)?);
+        for BatchChange { key, value, expires_at } in batch.changes() {
+            let op = match (value, expires_at) {
+                (None, _) => Op::Delete,
+                (Some(_), 0) => Op::Put,
+                (Some(_), _) => Op::PutExpiring,
+            };
+            changes.push(self.change(op, key, value.unwrap_or_default(), expires_at)?);
         }
         if changes.is_empty() {
             return self.engine.latch.check();
@@ -350,6 +354,11 @@ impl Store {
     /// Calls `visit` with every key that begins with `prefix`, in byte order, and its value, as of this moment, until
     /// it returns false. It may call the store.
     pub fn scan(&self, prefix: &[u8], mut visit: impl FnMut(&[u8], &[u8]) -> bool) -> Result<()> {
+        self.scan_expiring(prefix, |key, value, _| visit(key, value))
+    }
+
+    /// As [`scan`](Store::scan), with the Unix time in milliseconds at which each key expires, 0 for never.
+    pub fn scan_expiring(&self, prefix: &[u8], mut visit: impl FnMut(&[u8], &[u8], u64) -> bool) -> Result<()> {
         self.check_process()?;
         let now = self.engine.vfs.now_ms();
         let snapshot = self.engine.snapshot();
@@ -366,10 +375,10 @@ impl Store {
                 value.clear();
                 value.try_reserve(block.value_len()).map_err(|_| Error::no_memory(block.value_len()))?;
                 value.extend_from_slice(block.value());
-                Ok(())
+                Ok(block.expires_at())
             });
-            copied.expect("a snapshot keeps what it sees")?;
-            if !visit(key, &value) {
+            let expires_at = copied.expect("a snapshot keeps what it sees")?;
+            if !visit(key, &value, expires_at) {
                 break;
             }
         }

@@ -1,0 +1,46 @@
+//! `backup`: a copy of a store that is a store of its own.
+//!
+//! The library makes it, from a snapshot of one moment, verified, and so that a crash leaves all of it or no store. A
+//! program that has the store open makes its own backups, while it writes, by `kv_backup`.
+
+use kvwal::ErrorKind;
+use serde::Serialize;
+
+use super::files::Files;
+use crate::args;
+use crate::failure::{Exit, Failure, Result};
+use crate::opening;
+use crate::output::{Facts, Output};
+use crate::progress;
+
+/// What was made.
+#[derive(Serialize)]
+struct BackedUp {
+    /// The backup holds the effect of the records up to this one.
+    lsn: u64,
+    keys: u64,
+    #[serde(flatten)]
+    files: Files,
+}
+
+impl Facts for BackedUp {
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let mut lines = vec![("backup as of LSN", self.lsn.to_string()), ("keys", self.keys.to_string())];
+        lines.extend(self.files.lines());
+        lines
+    }
+}
+
+pub fn backup(args: &args::Backup, output: &mut Output) -> Result<Exit> {
+    let store = opening::for_reading(&args.store)?;
+    let keys = store.stats().keys;
+    let progress = progress::spinner(format!("writing {}", args.dest.display()));
+    let lsn = store.backup(&args.dest).map_err(|error| match error.kind() {
+        ErrorKind::Invalid => Failure::from(error).exit(Exit::NoOutput).hint("take another directory, or an empty one"),
+        _ => error.into(),
+    })?;
+    drop(progress);
+    opening::close(store)?;
+    output.facts(&BackedUp { lsn, keys, files: Files::look_up(&args.dest) })?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,10 @@
+//! `kvwal` used as a person would, mistakes included.
+
+mod backup;
+mod damage;
+mod data;
+mod documents;
+mod dump_load;
+mod generated;
+mod refused;
+mod support;
