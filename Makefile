@@ -1,7 +1,6 @@
 # kvwal: `make run` shows what it is for, `make test` that it works. Both install what they need (as root on Debian).
 #
-#   make build    the library, target/release/libkvwal.so and .a, the tool kvwal and the server kv_server
-#   make man      man pages and completions, in target/generated
+#   make build    in target/release the library, the tool kvwal and the server kv_server; man pages and completions in target/generated
 #   make run      store every file below /usr/include, be killed half-way, lose nothing
 #   make test     tests in Rust, C, C++ and Python, valgrind, the server, installing, and the hunt and the benchmark in miniature
 #   make wheel    the Python package: see bindings/python/README.md
@@ -46,21 +45,19 @@ RESULTS ?= bench/results
 PEERS := redis-server $(addprefix package:,liblmdb-dev librocksdb-dev libleveldb-dev libsqlite3-dev libdb-dev \
     libtkrzw-dev libhiredis-dev)
 
-.PHONY: build man run test check nightly header clean rust-test c-test bench bench-server bench-smoke tools
+.PHONY: build run test check nightly header clean rust-test c-test bench bench-server bench-smoke tools
 
 build: tools
 	$(CARGO) build --release -p kvwal -p kvwal-cli -p kv_server
-
-# A page for each subcommand, and a script for each shell, under the names that clap gives them.
-man: build
 	@mkdir -p $(COMPLETIONS)
-	$(LIB_DIR)/kvwal man target/generated/man
-	$(LIB_DIR)/kvwal completions bash > $(COMPLETIONS)/kvwal.bash
-	$(LIB_DIR)/kvwal completions zsh > $(COMPLETIONS)/_kvwal
-	$(LIB_DIR)/kvwal completions fish > $(COMPLETIONS)/kvwal.fish
-	$(LIB_DIR)/kv_server --completions bash > $(COMPLETIONS)/kv_server.bash
-	$(LIB_DIR)/kv_server --completions zsh > $(COMPLETIONS)/_kv_server
-	$(LIB_DIR)/kv_server --completions fish > $(COMPLETIONS)/kv_server.fish
+	@$(LIB_DIR)/kvwal man target/generated/man
+	@$(LIB_DIR)/kvwal completions bash > $(COMPLETIONS)/kvwal.bash
+	@$(LIB_DIR)/kvwal completions zsh > $(COMPLETIONS)/_kvwal
+	@$(LIB_DIR)/kvwal completions fish > $(COMPLETIONS)/kvwal.fish
+	@$(LIB_DIR)/kv_server --man > target/generated/man/kv_server.1
+	@$(LIB_DIR)/kv_server --completions bash > $(COMPLETIONS)/kv_server.bash
+	@$(LIB_DIR)/kv_server --completions zsh > $(COMPLETIONS)/_kv_server
+	@$(LIB_DIR)/kv_server --completions fish > $(COMPLETIONS)/kv_server.fish
 
 tools:
 	@tools/need.sh cargo cc gcc

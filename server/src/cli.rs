@@ -17,7 +17,7 @@ use crate::config::Config;
 #[command(name = "kv_server", version, about)]
 pub struct Cli {
     /// Port to listen at; 0 takes a free one, and says which
-    #[arg(required_unless_present = "completions")]
+    #[arg(required_unless_present_any = ["completions", "man"])]
     port: Option<u16>,
     /// Directory of the store; created if missing
     #[arg(long, default_value = "kv-data")]
@@ -61,6 +61,9 @@ pub struct Cli {
     /// Print a completion script for a shell, and do nothing else
     #[arg(long, value_name = "SHELL", value_enum)]
     completions: Option<Shell>,
+    /// Print the man page, and do nothing else
+    #[arg(long)]
+    man: bool,
 }
 
 /// Which events are logged: these and more urgent ones.
@@ -108,13 +111,17 @@ pub enum Request {
     Serve(Config, Level),
     /// A completion script.
     Completions(Shell),
+    /// The man page.
+    Man,
 }
 
 impl Cli {
     /// What is asked for.
     pub fn request(self) -> Request {
-        let (Some(port), None) = (self.port, self.completions) else {
-            return Request::Completions(self.completions.expect("a port is required without it"));
+        let port = match (self.port, self.completions) {
+            (_, Some(shell)) => return Request::Completions(shell),
+            (Some(port), None) if !self.man => port,
+            _ => return Request::Man,
         };
         let config = Config {
             port,
@@ -148,7 +155,7 @@ mod tests {
     fn config(args: &[&str]) -> Result<Config, clap::Error> {
         match Cli::try_parse_from([&["kv_server"], args].concat())?.request() {
             Request::Serve(config, _) => Ok(config),
-            Request::Completions(_) => unreachable!("a server was asked for"),
+            Request::Completions(_) | Request::Man => unreachable!("a server was asked for"),
         }
     }
 

@@ -12,6 +12,13 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "kv_server", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
+        Request::Man => match clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                log::say(format_args!("kv_server: the man page: {error}"));
+                ExitCode::FAILURE
+            }
+        },
         Request::Serve(config, level) => {
             log::start(level);
             match run::serve(config) {

@@ -90,6 +90,14 @@ fn completions_for_a_shell() {
 }
 
 #[test]
+fn the_man_page() {
+    let output = Command::new(program()).arg("--man").output().unwrap();
+    assert!(output.status.success());
+    let page = String::from_utf8(output.stdout).unwrap();
+    assert!(page.contains(".TH kv_server") && page.contains("max\\-clients"), "{page}");
+}
+
+#[test]
 fn relaxed_modes_keep_what_was_written_when_it_is_stopped() {
     for mode in ["interval:50", "none"] {
         let (_dir, path) = store_dir();
