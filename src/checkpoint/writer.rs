@@ -3,7 +3,7 @@
 //! # How it goes at the speed of the disk
 //!
 //! The calling thread walks through the table, a few slots at a time, and copies the entries out from under the shard's
-//! lock; what it copied becomes blocks, back to back in a [`Piece`] of memory, just as they will be in the file. Another
+//! lock; what it copied becomes blocks, back to back in a `Piece` of memory, just as they will be in the file. Another
 //! thread, which lives as long as this takes, writes one piece past the page cache while the next one is filled. Only
 //! one write is under way at any time, so that a sync of the log waits for one piece at most.
 //!
