@@ -17,6 +17,7 @@ Exit codes:
        inspect: not all of the file is valid
     2  verify, repair: data that had been durable is damaged
     3  verify, repair: a store cannot be made of these files
+    4  tail: the log does not go back so far
    64  the command line is wrong
    65  the data is wrong: damaged files, a bad line of input
    66  there is no such store or file
@@ -30,7 +31,7 @@ Exit codes:
 /// Looks into, changes, checks, saves and repairs kvwal stores.
 ///
 /// A STORE is the directory of a store. Commands that open it lock it, as every program does that has it open; verify,
-/// inspect and stat --offline only read, and work beside an open store.
+/// inspect, tail and stat --offline only read, and work beside an open store.
 #[derive(Parser)]
 #[command(name = "kvwal", version, after_help = EXIT_CODES, max_term_width = 100, subcommand_required = true)]
 pub struct Arguments {
@@ -61,6 +62,8 @@ pub enum Command {
     Stat(Stat),
     /// Check every record and block of a store, and change nothing.
     Verify(Verify),
+    /// Print what was changed, record by record, and go on as it happens.
+    Tail(Tail),
     /// Print the records of a log, or the blocks of a checkpoint.
     Inspect(Inspect),
     /// Make a damaged store usable again, as far as it is intact; the original is kept.
@@ -252,6 +255,19 @@ pub struct Repair {
     /// Also drop every record behind this LSN.
     #[arg(long, value_name = "LSN")]
     pub until_lsn: Option<u64>,
+}
+
+#[derive(Args)]
+pub struct Tail {
+    /// The directory of the store.
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub store: PathBuf,
+    /// Begin with the record of this LSN.
+    #[arg(long, value_name = "LSN", default_value_t = 1)]
+    pub from: u64,
+    /// Wait for more when there is nothing new.
+    #[arg(short, long)]
+    pub follow: bool,
 }
 
 #[derive(Args)]

@@ -17,6 +17,7 @@ pub enum Exit {
     No = 1,
     Damaged = 2,
     Refused = 3,
+    Lagged = 4,
     Usage = 64,
     BadData = 65,
     Missing = 66,
@@ -119,7 +120,7 @@ impl From<Error> for Failure {
         match exit {
             Exit::Locked => failure.hint(
                 "ask that process: kv_server, or whatever has the store open. \
-                 Beside it work: verify, inspect, stat --offline",
+                 Beside it work: verify, inspect, stat --offline, tail",
             ),
             Exit::BadData => failure.hint("kvwal verify STORE says what is wrong, kvwal repair STORE what can be kept"),
             Exit::NoOutput => failure.hint("make room, and do it again"),

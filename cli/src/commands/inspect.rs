@@ -45,20 +45,38 @@ pub fn inspect(args: &args::Inspect, output: &mut Output) -> Result<Exit> {
     Ok(if shown.is_good { Exit::Done } else { Exit::No })
 }
 
-/// A record as a document.
+/// A record as a document, with its place in the file.
 #[derive(Serialize)]
-struct RecordDocument<'a> {
+struct PlacedDocument<'a> {
     offset: u64,
     length: usize,
+    #[serde(flatten)]
+    record: RecordDocument<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_lsn: Option<u64>,
+}
+
+/// A record as a document.
+#[derive(Serialize)]
+pub struct RecordDocument<'a> {
     lsn: u64,
     durable_lsn: u64,
     op: &'static str,
     /// The next record belongs to the same batch.
     more: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expected_lsn: Option<u64>,
     #[serde(flatten)]
     entry: Content<'a>,
+}
+
+impl<'a> RecordDocument<'a> {
+    pub fn new(record: &Record<'a>) -> RecordDocument<'a> {
+        let entry = match record.op {
+            Op::Delete => Content::Deleted(KeyDocument::new(record.key)),
+            _ => Content::Set(EntryDocument::new(record.key, record.value, record.expires_at)),
+        };
+        let &Record { lsn, durable_lsn, more, .. } = record;
+        RecordDocument { lsn, durable_lsn, op: op_name(record.op), more, entry }
+    }
 }
 
 #[derive(Serialize)]
@@ -125,29 +143,15 @@ impl Shown {
         output: &mut Output,
     ) -> Result<()> {
         if output.json {
-            let entry = match record.op {
-                Op::Delete => Content::Deleted(KeyDocument::new(record.key)),
-                _ => Content::Set(EntryDocument::new(record.key, record.value, record.expires_at)),
-            };
-            let &Record { lsn, durable_lsn, more, .. } = record;
-            let (length, op) = (bytes.len(), op_name(record.op));
-            return output.document(&RecordDocument {
-                offset,
-                length,
-                lsn,
-                durable_lsn,
-                op,
-                more,
-                expected_lsn,
-                entry,
-            });
+            let (length, record) = (bytes.len(), RecordDocument::new(record));
+            return output.document(&PlacedDocument { offset, length, record, expected_lsn });
         }
         if let Some(expected) = expected_lsn {
             output.line(format_args!("{:>10}  expected LSN {expected} here", ""))?;
         }
         match self.hex {
             true => hex::record(offset, bytes, record, output),
-            false => output.line(line(offset, record)),
+            false => output.line(format_args!("{offset:>10}  {}", line(record))),
         }
     }
 
@@ -173,7 +177,7 @@ fn op_name(op: Op) -> &'static str {
 }
 
 /// A record as a line of text. The plus sign says that the next record belongs to the same batch.
-fn line(offset: u64, record: &Record<'_>) -> String {
+pub fn line(record: &Record<'_>) -> String {
     let more = if record.more { "+" } else { "" };
     let key = excerpt(record.key, MOST_ON_LINE);
     let value = excerpt(record.value, MOST_ON_LINE);
@@ -182,7 +186,7 @@ fn line(offset: u64, record: &Record<'_>) -> String {
         Op::Put => ("PUT", format!("{key} = {value}")),
         Op::PutExpiring => ("PUT", format!("{key} = {value}, until {}", output::time(record.expires_at))),
     };
-    format!("{offset:>10}  {:>8}  {:>8}  {:<8}  {content}", record.lsn, record.durable_lsn, format!("{op}{more}"))
+    format!("{:>8}  {:>8}  {:<8}  {content}", record.lsn, record.durable_lsn, format!("{op}{more}"))
 }
 
 /// Reads at `offset` until `buffer` is full or the file ends; returns how much it read.

@@ -10,6 +10,7 @@ mod inspect;
 mod load;
 mod records;
 mod repair;
+mod tail;
 
 use crate::args::{Arguments, Command};
 use crate::failure::{Exit, Result};
@@ -28,6 +29,7 @@ impl Command {
             Command::Load(_) => "load",
             Command::Stat(_) => "stat",
             Command::Verify(_) => "verify",
+            Command::Tail(_) => "tail",
             Command::Inspect(_) => "inspect",
             Command::Repair(_) => "repair",
             Command::Checkpoint(_) => "checkpoint",
@@ -52,6 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit> {
         Command::Load(args) => load::load(args, output),
         Command::Stat(args) => files::stat(args, output),
         Command::Verify(args) => files::verify(args, output),
+        Command::Tail(args) => tail::tail(args, output),
         Command::Inspect(args) => inspect::inspect(args, output),
         Command::Repair(args) => repair::repair(args, output),
         Command::Checkpoint(args) => files::checkpoint(args, output),

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::support::{Place, names};
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "backup",
     "bench",
     "checkpoint",
@@ -20,6 +20,7 @@ const COMMANDS: [&str; 16] = [
     "scan",
     "set",
     "stat",
+    "tail",
     "verify",
 ];
 

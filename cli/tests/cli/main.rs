@@ -8,3 +8,4 @@ mod dump_load;
 mod generated;
 mod refused;
 mod support;
+mod tail;

@@ -22,7 +22,7 @@ const OPENING: [&[&str]; 10] = [
 ];
 
 /// Commands that only read its files.
-const READING: [&[&str]; 3] = [&["verify", "s"], &["stat", "s", "--offline"], &["repair", "s"]];
+const READING: [&[&str]; 4] = [&["verify", "s"], &["stat", "s", "--offline"], &["repair", "s"], &["tail", "s"]];
 
 #[test]
 fn a_store_that_is_missing_is_not_made() {
