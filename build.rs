@@ -26,7 +26,7 @@ fn generate_header(root: &Path, to: &Path) {
     let mut config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is readable");
     config.after_includes = Some(version_macros());
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for source in ["constants.rs", "types.rs", "error.rs", "store.rs", "batch.rs", "backup.rs", "wal.rs"] {
+    for source in ["constants.rs", "types.rs", "error.rs", "store.rs", "batch.rs", "backup.rs", "wal.rs", "tail.rs"] {
         builder = builder.with_src(root.join("src/ffi").join(source));
     }
     let mut header = Vec::new();

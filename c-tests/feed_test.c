@@ -1,7 +1,11 @@
 /*
- * What is done with a store as a whole: looking at its files without opening it, copying it while it is written.
+ * What is done with a store as a whole: looking at its files without opening it, copying it while it is written,
+ * and following what is written.
  */
 #include "support.h"
+
+#include <pthread.h>
+#include <sys/wait.h>
 
 enum { RECORD = 33 + 6 + 100 };
 
@@ -212,6 +216,177 @@ static void test_backup_arguments(void)
     remove_dirs();
 }
 
+/* ---- kv_tail ---- */
+
+enum { WRITERS = 3, ROUNDS = 40, TAILED = WRITERS * ROUNDS * 3 };
+
+static kv_tail *open_tail(kv_store *store, uint64_t from)
+{
+    kv_tail *tail;
+
+    CHECK_OK(kv_tail_open(store, from, &tail));
+    return tail;
+}
+
+static void test_tail_delivers(void)
+{
+    wal_record record;
+
+    make_dirs();
+    kv_store *store = open_store(store_dir);
+    kv_tail *tail = open_tail(store, 0);
+    CHECK_CODE(kv_tail_next(tail, 0, &record), KV_NOT_FOUND);
+    CHECK(record.lsn == 0 && record.key == NULL);
+    CHECK_OK(kv_set(store, "a", 1, "one", 3));
+    CHECK_OK(kv_set_ttl(store, "b", 1, "two", 3, 60000));
+    CHECK_OK(kv_del(store, "a", 1));
+    kv_batch *batch = kv_batch_new();
+    CHECK_OK(kv_batch_set(batch, "c", 1, "", 0));
+    CHECK_OK(kv_batch_set(batch, "d", 1, "four", 4));
+    CHECK_OK(kv_write(store, batch));
+    kv_batch_free(batch);
+
+    static const struct {
+        uint8_t op;
+        const char *key, *value;
+    } expected[] = {
+        {WAL_OP_PUT, "a", "one"},
+        {WAL_OP_PUT_EXPIRING, "b", "two"},
+        {WAL_OP_DELETE, "a", ""},
+        {WAL_OP_PUT | WAL_OP_BATCH, "c", ""},
+        {WAL_OP_PUT, "d", "four"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
+        CHECK_OK(kv_tail_next(tail, 0, &record));
+        CHECK_EQ(record.lsn, i + 1);
+        CHECK_EQ(record.op, expected[i].op);
+        CHECK_BYTES(record.key, record.key_len, expected[i].key, strlen(expected[i].key));
+        CHECK_BYTES(record.value, record.value_len, expected[i].value, strlen(expected[i].value));
+        CHECK_EQ(record.expires_at != 0, i == 1);
+    }
+    CHECK_CODE(kv_tail_next(tail, 1, &record), KV_NOT_FOUND);
+    CHECK_EQ(kv_tail_checkpoint_lsn(tail), 0);
+    CHECK_OK(kv_tail_close(tail));
+    CHECK_OK(kv_close(store));
+    remove_dirs();
+}
+
+static void test_tail_lags(void)
+{
+    wal_record record;
+
+    make_dirs();
+    kv_store *store = open_store(store_dir);
+    kv_tail *tail = open_tail(store, 1);
+    set_range(store, 1, 5);
+    CHECK_OK(kv_checkpoint(store));
+    set_range(store, 6, 7);
+    for (int i = 0; i < 2; i++) {
+        CHECK_CODE(kv_tail_next(tail, UINT32_MAX, &record), KV_LAGGED);
+        CHECK_EQ(kv_tail_checkpoint_lsn(tail), 5);
+    }
+    CHECK_OK(kv_tail_close(tail));
+    tail = open_tail(store, 6);
+    CHECK_OK(kv_tail_next(tail, 0, &record));
+    CHECK_EQ(record.lsn, 6);
+    /* The store may be closed first: what was fetched is still there, and nothing more comes. */
+    CHECK_OK(kv_close(store));
+    CHECK_OK(kv_tail_next(tail, 0, &record));
+    CHECK_EQ(record.lsn, 7);
+    CHECK_CODE(kv_tail_next(tail, UINT32_MAX, &record), KV_INVALID);
+    CHECK(strstr(kv_errmsg(), "closed") != NULL);
+    CHECK_OK(kv_tail_close(tail));
+    remove_dirs();
+}
+
+static void test_tail_arguments(void)
+{
+    wal_record record;
+    kv_tail *tail = (kv_tail *)dir;
+    int status;
+
+    make_dirs();
+    kv_store *store = open_store(store_dir);
+    CHECK_CODE(kv_tail_open(NULL, 1, &tail), KV_INVALID);
+    CHECK(tail == NULL);
+    CHECK_CODE(kv_tail_open(store, 1, NULL), KV_INVALID);
+    CHECK_CODE(kv_tail_open(store, 2, &tail), KV_INVALID);
+    CHECK_CODE(kv_tail_next(NULL, 0, &record), KV_INVALID);
+    CHECK_EQ(kv_tail_checkpoint_lsn(NULL), 0);
+    CHECK_OK(kv_tail_close(NULL));
+    tail = open_tail(store, 1);
+    CHECK_CODE(kv_tail_next(tail, 0, NULL), KV_INVALID);
+    CHECK(strcmp(kv_strerror(KV_LAGGED), kv_strerror(12345)) != 0);
+    fflush(stdout);
+    pid_t child = fork();
+    CHECK_SYS(child >= 0);
+    if (child == 0) {
+        CHECK_CODE(kv_tail_next(tail, UINT32_MAX, &record), KV_FORKED);
+        CHECK_CODE(kv_tail_close(tail), KV_FORKED);
+        execlp("true", "true", (char *)NULL);
+    }
+    CHECK_SYS(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK_OK(kv_tail_close(tail));
+    CHECK_OK(kv_close(store));
+    remove_dirs();
+}
+
+static void *write_rounds(void *store)
+{
+    for (int round = 0; round < ROUNDS; round++) {
+        kv_batch *batch = kv_batch_new();
+        CHECK_OK(kv_batch_set(batch, "first", 5, &round, sizeof round));
+        CHECK_OK(kv_batch_set(batch, "second", 6, &round, sizeof round));
+        CHECK_OK(kv_write(store, batch));
+        kv_batch_free(batch);
+        CHECK_OK(kv_set(store, "alone", 5, &round, sizeof round));
+    }
+    return NULL;
+}
+
+/* Reads all that the writers write, though the feed of the second half is another one. */
+static void *read_all(void *store)
+{
+    kv_tail *tail = open_tail(store, 1);
+    int in_batch = 0;
+
+    for (uint64_t lsn = 1; lsn <= TAILED; lsn++) {
+        wal_record record;
+        if (lsn == TAILED / 2) {
+            CHECK_OK(kv_tail_close(tail));
+            tail = open_tail(store, lsn);
+        }
+        CHECK_OK(kv_tail_next(tail, in_batch ? 0 : UINT32_MAX, &record));
+        CHECK_EQ(record.lsn, lsn);
+        in_batch = (record.op & WAL_OP_BATCH) != 0;
+        CHECK_EQ(record.key_len, in_batch ? 5 : ((const char *)record.key)[0] == 's' ? 6 : 5);
+    }
+    CHECK_OK(kv_tail_close(tail));
+    return NULL;
+}
+
+static void test_tail_beside_writers(void)
+{
+    pthread_t writers[WRITERS], readers[2];
+    size_t i;
+
+    make_dirs();
+    kv_store *store = open_store(store_dir);
+    for (i = 0; i < ARRAY_LEN(readers); i++)
+        CHECK(pthread_create(&readers[i], NULL, read_all, store) == 0);
+    for (i = 0; i < WRITERS; i++)
+        CHECK(pthread_create(&writers[i], NULL, write_rounds, store) == 0);
+    for (i = 0; i < WRITERS; i++)
+        CHECK(pthread_join(writers[i], NULL) == 0);
+    for (i = 0; i < ARRAY_LEN(readers); i++)
+        CHECK(pthread_join(readers[i], NULL) == 0);
+    CHECK_EQ(store_stats(store).last_lsn, TAILED);
+    CHECK_OK(kv_checkpoint(store));
+    CHECK_OK(kv_close(store));
+    remove_dirs();
+}
+
 int main(void)
 {
     static const struct test tests[] = {
@@ -220,6 +395,10 @@ int main(void)
         {"verify checks its arguments", test_verify_arguments},
         {"a backup is a store that goes on", test_backup_goes_on},
         {"a backup goes into an empty place only", test_backup_arguments},
+        {"a feed has every record", test_tail_delivers},
+        {"a feed that lags is told where to begin again", test_tail_lags},
+        {"a feed checks its arguments, and whose it is", test_tail_arguments},
+        {"feeds beside writers", test_tail_beside_writers},
     };
 
     run_tests(tests, ARRAY_LEN(tests));

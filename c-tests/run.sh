@@ -44,7 +44,8 @@ memcheck() {
 
 thread_check() {
     local tool=$1
-    valgrind --tool="$tool" --error-exitcode=99 "$programs/shared/threads_test" "${iterations[$tool]}" &&
+    shift
+    valgrind --tool="$tool" --error-exitcode=99 "$@" &&
         grep -q 'ERROR SUMMARY: 0 errors from 0 contexts' "$work/output"
 }
 
@@ -88,7 +89,8 @@ for name in "${tests[@]}"; do
     try "$name, memcheck" memcheck "$programs/shared/$name"
 done
 for tool in helgrind drd; do
-    try "threads_test, $tool" thread_check "$tool"
+    try "threads_test, $tool" thread_check "$tool" "$programs/shared/threads_test" "${iterations[$tool]}"
+    try "feed_test, $tool" thread_check "$tool" "$programs/shared/feed_test"
     try "threads_test with a lock left out, $tool" notices_missing_lock "$tool"
 done
 try "one write and one sync for a set" one_write_one_sync

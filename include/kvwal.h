@@ -74,6 +74,11 @@
 /* An answer, not an error: the condition of a conditional write did not hold; nothing was changed. */
 #define KV_CONFLICT 2
 
+/*
+ * An answer, not an error: the next record of a feed is in no log any more; kv_tail_checkpoint_lsn() tells where to begin again.
+ */
+#define KV_LAGGED 3
+
 /* An argument is wrong; nothing happened. */
 #define KV_INVALID (-1)
 
@@ -174,6 +179,9 @@ typedef struct kv_batch kv_batch;
 
 /* An open store. Any number of threads may use one handle at once; only kv_close() must be the last call. */
 typedef struct kv_store kv_store;
+
+/* A change feed, opened by kv_tail_open(). One thread at a time; any number of feeds may follow one store. */
+typedef struct kv_tail kv_tail;
 
 /* A log alone, without a store, opened by wal_open(). One thread at a time. */
 typedef struct wal_writer wal_writer;
@@ -633,6 +641,49 @@ int wal_close(struct wal_writer *w);
  * KV_NO_MEMORY.
  */
 int wal_replay(const char *path, uint64_t after_lsn, wal_replay_fn fn, void *ctx, struct kv_recovery *out);
+
+/*
+ * Opens a feed of the durable records of the store s, from the record from_lsn on: 0 or 1 for the first that there ever was,
+ * or the LSN behind the last one that was dealt with; at most the LSN that the next write will have. On KV_OK *out is the
+ * feed, to be closed with kv_tail_close(); otherwise NULL. Does not block on the disk.
+ *
+ * A feed reads the log's files beside those who write, and takes no part in a commit. It keeps no log from being retired, but
+ * one that it is reading takes room on the disk until it has read it.
+ *
+ * Returns KV_OK; KV_INVALID, also if from_lsn is beyond the next write's: it is another store's, or this one was restored to
+ * an earlier moment; KV_IO; KV_NO_MEMORY; KV_FORKED.
+ */
+int kv_tail_open(struct kv_store *s,
+                 uint64_t from_lsn,
+                 struct kv_tail **out);
+
+/*
+ * Waits up to timeout_ms milliseconds (0: not at all; UINT32_MAX: as long as it takes) for the next record, and stores it in
+ * *out: durable ones only, in order, each once. key and value belong to the feed, and are good until the next call on it. The
+ * records of a batch follow each other without a wait: all but the last have WAL_OP_BATCH in op. *out is zero unless the
+ * result is KV_OK. Blocks on the disk.
+ *
+ * Returns KV_OK; KV_NOT_FOUND if nothing came within the time; KV_LAGGED if the next record is in no log any more:
+ * kv_tail_checkpoint_lsn() has the LSN C of a checkpoint that covers it, and that stays so. Then begin again with what the
+ * store holds now, by kv_scan(), or with a backup, and a feed from C + 1. Records that this reflects already may come again;
+ * they set or delete whole values, so in the end that makes no difference. KV_INVALID, also after the store was closed;
+ * KV_IO; KV_CORRUPT; KV_NO_MEMORY; KV_FORKED.
+ */
+int kv_tail_next(struct kv_tail *t,
+                 uint32_t timeout_ms,
+                 struct wal_record *out);
+
+/*
+ * The LSN of the checkpoint to begin again from, if the last kv_tail_next() on the feed returned KV_LAGGED; otherwise 0, as
+ * for NULL. Does not block.
+ */
+uint64_t kv_tail_checkpoint_lsn(const struct kv_tail *t);
+
+/*
+ * Closes a feed; its last record is gone. NULL is fine. May come before or after the store's kv_close(): a store's memory is
+ * freed when the last of its feeds is closed. Does not block on the disk. Returns KV_OK; KV_FORKED.
+ */
+int kv_tail_close(struct kv_tail *t);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -2,7 +2,7 @@
 //! checkpoints are made of both.
 //!
 //! Lock order, from the outside in: the commit queue's (never held while another is taken), the log's
-//! ([`LogPair`]: `syncing`, then `active`), `visible`, a shard's of the table.
+//! ([`LogPair`]: `syncing`, then `active`), `visible`, a shard's of the table or the [`Watchers`]'.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,12 +14,14 @@ use crate::commit::{CommitQueue, Committer, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Lsn, Op, Record};
 use crate::options::{Options, SyncMode};
+use crate::sys::event::Bell;
 use crate::sys::sync::Mutex;
 use crate::table::{Change, Snapshot, Table};
 use crate::vfs::stream::Stream;
 use crate::vfs::{Access, File, Vfs};
 use crate::wal::Latch;
 use crate::wal::pair::{Appended, LogPair};
+use crate::watchers::Watchers;
 
 /// Shared by the callers' threads and the background threads of a store.
 pub struct Engine {
@@ -35,6 +37,8 @@ pub struct Engine {
     visible: Mutex<Visible>,
     /// A checkpoint is requested when the log is longer than this.
     checkpoint_above: AtomicU64,
+    /// Told under the lock of `visible` how far the log is durable.
+    pub watchers: Watchers,
     sets: AtomicU64,
     dels: AtomicU64,
 }
@@ -136,6 +140,7 @@ impl Engine {
             queue: CommitQueue::new(),
             visible: Mutex::new(visible),
             checkpoint_above: AtomicU64::new(threshold.unwrap_or(u64::MAX)),
+            watchers: Watchers::new(),
             sets: AtomicU64::new(0),
             dels: AtomicU64::new(0),
         }
@@ -184,6 +189,7 @@ impl Engine {
             lsn += count;
         }
         *visible = Visible { lsn: lsn - 1, durable_lsn: appended.at.durable_lsn, wal_bytes: appended.bytes };
+        self.watchers.durable(visible.durable_lsn);
         if appended.bytes > self.checkpoint_above.load(Ordering::Relaxed) {
             self.checkpoint_above.swap(u64::MAX, Ordering::Relaxed);
             self.checkpoints.request();
@@ -212,7 +218,18 @@ impl Engine {
         let at = self.logs.sync()?;
         let mut visible = self.visible.lock();
         visible.durable_lsn = visible.durable_lsn.max(at.durable_lsn);
+        self.watchers.durable(visible.durable_lsn);
         Ok(())
+    }
+
+    /// How far the log is durable, if that is up to the record `lsn`; otherwise `bell` rings when it is, or earlier.
+    pub fn durable_or_ring(&self, lsn: Lsn, bell: &Arc<Bell>) -> Option<Lsn> {
+        let visible = self.visible.lock();
+        if visible.durable_lsn >= lsn {
+            return Some(visible.durable_lsn);
+        }
+        self.watchers.add(lsn, bell);
+        None
     }
 
     /// Returns when a checkpoint covers everything that is visible now.
@@ -222,7 +239,10 @@ impl Engine {
             let made = self.make_checkpoint();
             self.schedule_next(made.as_ref().ok());
             made
-        })
+        })?;
+        // Whoever waits lets go of the log that was retired.
+        self.watchers.wake_all();
+        Ok(())
     }
 
     /// Sets the length of the log that starts the next checkpoint in the background. After a failure, wait for as much
@@ -242,6 +262,7 @@ impl Engine {
             let mut visible = self.visible.lock();
             self.latch.check()?;
             visible.durable_lsn = at.durable_lsn;
+            self.watchers.durable(at.durable_lsn);
             Ok((self.table.snapshot(visible.lsn), at.end))
         })??;
         let unfinished = self.dir.join(checkpoint::UNFINISHED);

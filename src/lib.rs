@@ -35,13 +35,16 @@ mod report;
 mod store;
 mod sys;
 mod table;
+mod tail;
 mod verify;
 pub mod vfs;
 pub mod wal;
+mod watchers;
 
 pub use batch::Batch;
 pub use error::{Error, ErrorKind, Result};
 pub use options::{Options, RecoveryMode, Size, SyncMode};
 pub use report::{Report, Verdict};
 pub use store::{Stats, Store};
+pub use tail::{Next, Tail};
 pub use verify::{FileSizes, Verified, verify, verify_on};

@@ -23,6 +23,7 @@ use crate::sys::event::Bell;
 use crate::sys::fork::Owner;
 use crate::sys::thread::Thread;
 use crate::table::{Change, Cursor, is_expired};
+use crate::tail::Tail;
 use crate::vfs::Vfs;
 use crate::vfs::os::OsVfs;
 use crate::wal::Latch;
@@ -306,6 +307,12 @@ impl Store {
         backup::make(&self.engine, &dir)
     }
 
+    /// A feed of the durable records, from the record `from` on; see [`Tail`].
+    pub fn tail(&self, from: Lsn) -> Result<Tail> {
+        self.check_process()?;
+        Tail::new(&self.engine, from)
+    }
+
     /// Counters and sizes.
     pub fn stats(&self) -> Stats {
         let usage = self.engine.table.usage();
@@ -365,6 +372,7 @@ impl Store {
             bell.ring();
         }
         self.engine.checkpoints.stop();
+        self.engine.watchers.close();
         let mut result = Ok(());
         for thread in self.threads.drain(..) {
             if !thread.join() {

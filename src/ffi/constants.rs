@@ -8,6 +8,8 @@ pub const KV_OK: c_int = 0;
 pub const KV_NOT_FOUND: c_int = 1;
 /// An answer, not an error: the condition of a conditional write did not hold; nothing was changed.
 pub const KV_CONFLICT: c_int = 2;
+/// An answer, not an error: the next record of a feed is in no log any more; kv_tail_checkpoint_lsn() tells where to begin again.
+pub const KV_LAGGED: c_int = 3;
 
 /// An argument is wrong; nothing happened.
 pub const KV_INVALID: c_int = -1;

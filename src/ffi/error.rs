@@ -48,6 +48,7 @@ pub extern "C" fn kv_strerror(code: c_int) -> *const c_char {
         KV_OK => c"success",
         KV_NOT_FOUND => c"key not found",
         KV_CONFLICT => c"condition not met, nothing changed",
+        KV_LAGGED => c"the log does not reach back so far any more",
         KV_INVALID => c"invalid argument",
         KV_TOO_LARGE => c"key or value too large",
         KV_NO_MEMORY => c"out of memory",

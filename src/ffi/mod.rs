@@ -11,6 +11,7 @@ mod batch;
 mod constants;
 mod error;
 mod store;
+mod tail;
 mod types;
 mod wal;
 

@@ -192,7 +192,7 @@ unsafe fn read_record<'a>(r: *const wal_record) -> Result<Record<'a>> {
     Ok(Record { lsn: raw.lsn, durable_lsn: raw.durable_lsn, op, more, expires_at, key, value })
 }
 
-fn to_c(record: &Record<'_>) -> wal_record {
+pub(super) fn to_c(record: &Record<'_>) -> wal_record {
     wal_record {
         lsn: record.lsn,
         durable_lsn: record.durable_lsn,

@@ -30,6 +30,8 @@
 
 pub mod behind;
 pub mod buffer;
+pub mod cursor;
+mod follower;
 mod log;
 pub mod pair;
 pub mod reader;
@@ -38,6 +40,7 @@ pub mod scan;
 pub mod space;
 pub mod writer;
 
+pub use follower::Follower;
 pub use log::{Log, replay, replay_on};
 
 use std::sync::atomic::{AtomicBool, Ordering};

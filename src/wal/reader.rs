@@ -23,6 +23,8 @@ pub struct Reader<'f> {
     buffer_at: u64,
     /// Where the next batch begins in it.
     next: usize,
+    /// How much is read at once.
+    chunk: usize,
 }
 
 /// What comes next in a log.
@@ -90,8 +92,13 @@ impl<'f> Reader<'f> {
 
     /// A reader at `offset`, where a batch begins.
     pub fn at(file: &'f dyn File, path: &'f Path, offset: u64) -> Result<Reader<'f>> {
+        Reader::in_chunks(file, path, offset, CHUNK)
+    }
+
+    /// As [`at`](Self::at), of which `chunk` bytes are read at once.
+    pub fn in_chunks(file: &'f dyn File, path: &'f Path, offset: u64, chunk: usize) -> Result<Reader<'f>> {
         let file_len = file.size().map_err(|cause| Error::file("stat", path, &cause))?;
-        Ok(Reader { file, path, file_len, buffer: Vec::new(), buffer_at: offset, next: 0 })
+        Ok(Reader { file, path, file_len, buffer: Vec::new(), buffer_at: offset, next: 0, chunk })
     }
 
     /// Where the next batch begins.
@@ -178,7 +185,7 @@ impl<'f> Reader<'f> {
         self.next = 0;
         let offset = self.buffer_at + have as u64;
         let left = usize::try_from(self.file_len.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let want = (len - have).max(CHUNK).min(left);
+        let want = (len - have).max(self.chunk).min(left);
         self.buffer.try_reserve(want).map_err(|_| Error::no_memory(want))?;
         self.buffer.resize(have + want, 0);
         let got = read(self.file, self.path, &mut self.buffer[have..], offset)?;
