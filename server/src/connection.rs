@@ -58,7 +58,7 @@ pub struct Connection {
     arrived: Instant,
     /// A worker has commands of it.
     is_busy: bool,
-    /// The input holds no whole request any more.
+    /// All of the input has been looked at, and holds no whole request any more.
     needs_more: bool,
     /// The client has sent its last byte.
     has_ended: bool,
@@ -176,6 +176,8 @@ impl Connection {
         match self.input.read(&mut self.stream, hands.chunks) {
             Ok((0, _)) => self.has_ended = true,
             Ok((count, is_all)) => {
+                // Nobody has looked at these bytes, and perhaps nobody will for a while.
+                self.needs_more = false;
                 // Behind the last byte there may be the end, of which nobody would tell again.
                 self.is_readable = !is_all || self.is_closing;
                 self.arrived = Instant::now();

@@ -1,7 +1,7 @@
 //! The kvwal store over TCP: lines of text for netcat, RESP for Redis clients, on one port. `OK` means durable.
 //!
 //! The [event loop](event_loop) does all the socket I/O, and parses ([`protocol`]) what comes into a
-//! [connection](connection). What the commands ([`command`]) do to keys they do through [`keyspace`]: on the store as it is, in the
+//! [connection]. What the commands ([`command`]) do to keys they do through [`keyspace`]: on the store as it is, in the
 //! event loop; or in a transaction, on the committer's thread ([`workers`]). The binary is the [command line](cli) and [`run`].
 //!
 //! Nothing here is an interface for other crates; it is a library so that tests and fuzzers can reach it.

@@ -30,9 +30,10 @@ pub fn start(level: Level) {
     }
 }
 
-/// Says something on stderr whatever the level. It does not matter if nobody can hear it.
+/// Says something on stderr whatever the level, with one call, so that lines of several processes do not mix. It does not
+/// matter if nobody can hear it.
 pub fn say(words: fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "{words}");
+    let _ = std::io::stderr().write_all(format!("{words}\n").as_bytes());
 }
 
 impl Log for Stderr {

@@ -238,6 +238,36 @@ fn a_client_that_reads_late_gets_all_of_its_answers() {
 }
 
 #[test]
+fn what_comes_while_a_large_answer_is_unsent_is_answered_behind_it() {
+    let (_dir, path) = store_dir();
+    let server = Server::start(&path, &[]);
+    let value = vec![b'v'; 8 << 20];
+    let mut client = server.connect();
+    client.send_command(&[b"SET", b"large", &value]);
+    assert_eq!(client.reply(), "+OK");
+    for ends in [false, true] {
+        let mut client = server.connect();
+        client.send_command(&[b"GET", b"large"]);
+        thread::sleep(Duration::from_millis(200));
+        client.send_command(&[b"PING"]);
+        if ends {
+            client.socket().shutdown(Shutdown::Write).unwrap();
+        }
+        thread::sleep(Duration::from_millis(200));
+        assert_eq!(client.reply().len(), value.len() + 2);
+        assert_eq!(client.reply(), "+PONG");
+    }
+    // Whoever goes on sending is not read from without end.
+    let before = server.resident();
+    let mut sending = server.connect();
+    sending.socket().set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    sending.send_command(&[b"GET", b"large"]);
+    let _ = sending.stream.get_mut().write_all(&array(&[b"PING"]).repeat(5_000_000));
+    assert!(server.resident() < before + (16 << 20), "{} bytes more", server.resident() - before);
+    server.stop();
+}
+
+#[test]
 fn a_thousand_idle_clients_cost_little() {
     let (_dir, path) = store_dir();
     let server = Server::start(&path, &[]);
