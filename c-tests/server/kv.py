@@ -252,7 +252,7 @@ def run_tests(tests, name, arguments):
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="kv-server."))
             try:
                 print(test(pathlib.Path(directory)) or "ok", flush=True)
-            except (AssertionError, OSError, EOFError) as failure:
+            except (AssertionError, OSError, EOFError, subprocess.SubprocessError) as failure:
                 print("FAIL", flush=True)
                 for log in sorted(pathlib.Path(directory).glob("*.log")):
                     sys.stderr.write(log.read_text(errors="replace")[-2000:])
