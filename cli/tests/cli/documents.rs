@@ -1,4 +1,4 @@
-//! `docs/cli.md` shows the tool at work. This runs what it shows, and compares.
+//! `docs/cli.md` and `docs/operating.md` show the tool at work. This runs what they show, and compares.
 //!
 //! In a block ```` ```console ```` a line that begins with `$ ` is run by bash, in a directory that all blocks share; what
 //! follows up to the next such line is what it prints, standard error included. `[..]` stands for anything on a line, and a
@@ -10,6 +10,7 @@ use std::os::unix::fs::symlink;
 use crate::support::{KVWAL, Place};
 
 const DOCUMENT: &str = include_str!("../../../docs/cli.md");
+const OPERATING: &str = include_str!("../../../docs/operating.md");
 
 /// A command of the document, and what it prints.
 struct Shown<'d> {
@@ -17,9 +18,9 @@ struct Shown<'d> {
     printed: Vec<&'d str>,
 }
 
-fn shown() -> Vec<Shown<'static>> {
+fn shown(document: &'static str) -> Vec<Shown<'static>> {
     let mut all = Vec::new();
-    for block in DOCUMENT.split("```console\n").skip(1) {
+    for block in document.split("```console\n").skip(1) {
         for line in block.split("```").next().expect("the block ends").lines() {
             match line.strip_prefix("$ ") {
                 Some(command) => all.push(Shown { command, printed: Vec::new() }),
@@ -31,13 +32,18 @@ fn shown() -> Vec<Shown<'static>> {
 }
 
 #[test]
-fn the_document_shows_what_happens() {
+fn the_documents_show_what_happens() {
+    assert!(shown(DOCUMENT).len() > 20);
+    check(DOCUMENT);
+    assert!(shown(OPERATING).len() > 15);
+    check(OPERATING);
+}
+
+fn check(document: &'static str) {
     let place = Place::new();
     fs::create_dir(place.path("bin")).unwrap();
     symlink(KVWAL, place.path("bin/kvwal")).unwrap();
-    let all = shown();
-    assert!(all.len() > 20, "{} commands", all.len());
-    for Shown { command, printed } in all {
+    for Shown { command, printed } in shown(document) {
         let ran = place.sh(&format!("PATH=$PWD/bin:$PATH; exec 2>&1; cd bin; {command}"));
         let lines: Vec<_> = ran.text().lines().collect();
         assert!(matches(&lines, &printed), "$ {command}\n{}\n\nexpected\n{}", lines.join("\n"), printed.join("\n"));
