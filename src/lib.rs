@@ -52,3 +52,9 @@ pub use store::{Stats, Store};
 pub use tail::{Next, Tail};
 pub use transaction::{Entry, Transaction, Work};
 pub use verify::{FileSizes, Verified, verify, verify_on};
+
+/// The Rust in the documents compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[doc = include_str!("../docs/getting-started.md")]
+struct Documents;

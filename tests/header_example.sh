@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The headers compile alone, and the examples of include/kvwal.h, include/kvwal.hpp and README.md do what they show.
+# The headers compile alone, and the examples of the headers, README.md and docs/getting-started.md do what they show.
 #
 #     KVWAL_LIB_DIR=DIR tests/header_example.sh        DIR, where libkvwal.so is, is target/release unless set
 set -euo pipefail
@@ -33,10 +33,10 @@ example_of_header() {
         sed 's/^ \*\(     \|$\)//'
 }
 
-# The first block of a language.
-example_of_readme() {
-    awk -v fence="^\`\`\`$1\$" '$0 ~ fence && !seen { inside = seen = 1; next } /^```$/ { inside = 0 } inside' \
-        "$root/README.md"
+# The first block of a language in a document.
+example_of_document() {
+    awk -v fence="^\`\`\`$2\$" '$0 ~ fence && !seen { inside = seen = 1; next } /^```$/ { inside = 0 } inside' \
+        "$root/$1"
 }
 
 run_example() {
@@ -45,7 +45,7 @@ run_example() {
 
 # Each run prints what it read back: the first what it has just stored, the second what the first left there, too.
 check_example() {
-    local name=$1 compiler=$2 language=$3 standard=$4 source=$5 dir=$work/$1-$3
+    local name=$1 compiler=$2 language=$3 standard=$4 source=$5 dir=$work/${1//\//-}-$3
 
     printf '[example] %s in %s... ' "$name" "$standard"
     [ -n "$source" ] || fail "$name has no example"
@@ -66,5 +66,7 @@ compile_alone kvwal.hpp g++ c++ c++17
 
 check_example kvwal.h gcc c c99 "$(example_of_header kvwal.h)"
 check_example kvwal.hpp g++ c++ c++17 "$(example_of_header kvwal.hpp)"
-check_example README.md gcc c c99 "$(example_of_readme c)"
-check_example README.md g++ c++ c++17 "$(example_of_readme cpp)"
+for document in README.md docs/getting-started.md; do
+    check_example "$document" gcc c c99 "$(example_of_document "$document" c)"
+    check_example "$document" g++ c++ c++17 "$(example_of_document "$document" cpp)"
+done
