@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the wheel as a user would and tests what is installed, and the example in the project's README:
+# Installs the wheel as a user would and tests what is installed, and the examples in the project's documents:
 # test.sh PYTHON OUT, where `make wheel` has put it.
 set -euo pipefail
 
@@ -18,10 +18,14 @@ cd "$out"
 venv/bin/python -m pytest -q -p no:cacheprovider -c "$here/pyproject.toml" --rootdir "$here" "$here/tests" \
     "$here/README.md"
 
-rm -rf my-store
-awk '/^```python$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$here/../../README.md" >example.py
-output=$(venv/bin/python -W error example.py)
-if [ "$output" != "b'Ada'" ]; then
-    echo "the example in README.md printed '$output' instead of b'Ada'" >&2
-    exit 1
-fi
+example() {
+    awk '/^```python$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$here/../../$1" >example.py
+    rm -rf my-store
+    output=$(venv/bin/python -W error example.py)
+    if [ "$output" != "$2" ]; then
+        echo "the example in $1 printed '$output' instead of $2" >&2
+        exit 1
+    fi
+}
+example README.md "b'Ada'"
+example docs/getting-started.md Ada
