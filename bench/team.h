@@ -27,7 +27,7 @@ struct worker {
     unsigned number;
     uint64_t limit; /* operations; UINT64_MAX: none */
     uint64_t ops;
-    uint64_t end_ns;
+    uint64_t start_ns, end_ns;
     struct histogram latency;
 };
 
