@@ -89,6 +89,28 @@ def check_workloads(programs, base):
             check_line(fields)
 
 
+def check_timeline(programs, base):
+    """Each set is in one interval, and either beside a checkpoint or not."""
+    seconds = 3 * SECONDS
+    lines = programs.run(measure.Member("kvwal", "timeline", "2", KEYS, seconds), base, SEED)
+    quiet, beside, first, second, *intervals = lines
+    for fields in lines:
+        check_line(fields)
+    expect([fields["case"] for fields in lines] == ["quiet", "beside", "checkpoint", "checkpoint"] +
+           ["interval"] * len(intervals), f"timeline: printed {[fields['case'] for fields in lines]}")
+    ops = sum(fields["ops"] for fields in intervals)
+    expect(ops == quiet["ops"] + beside["ops"], f"timeline: {ops} sets in the intervals, "
+           f"{quiet['ops']} in quiet times and {beside['ops']} beside checkpoints")
+    starts = [fields["at_s"] for fields in intervals]
+    expect(starts == sorted(set(starts)) and all(fields["seconds"] == 0.05 for fields in intervals),
+           f"timeline: intervals at {starts} of {intervals[0]['seconds']} s")
+    pause = second["at_s"] - first["at_s"] - first["seconds"]
+    expect(min(first["at_s"], pause) >= seconds - 0.002,  # at_s has whole milliseconds
+           f"timeline: no quiet time before the checkpoints at {first['at_s']} and {second['at_s']}")
+    longest = max(quiet["max_us"], beside["max_us"])
+    expect(max(fields["max_us"] for fields in intervals) == longest, "timeline: no interval has the longest set")
+
+
 def check_refusals(programs, base):
     """What a store cannot do is left out, and what does not exist is a failure or left out, never a result."""
     for store, workload, threads in (("raw-over", "get", "1"), ("raw-over", "set-durable", "2"),
@@ -129,11 +151,12 @@ def main():
     programs = measure.Programs(sys.argv[1])
     with tempfile.TemporaryDirectory(prefix="kvbench-smoke-") as base:
         check_workloads(programs, base)
+        check_timeline(programs, base)
         check_refusals(programs, base)
         check_syncs(programs, base)
         check_verdicts()
         expect(os.listdir(base) == [], "measurements leave something behind")
-    print(f"benchmark in miniature: {len(EXPECTED)} workloads ok")
+    print(f"benchmark in miniature: {len(EXPECTED) + 1} workloads ok")
 
 
 if __name__ == "__main__":

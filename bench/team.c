@@ -2,7 +2,7 @@
 
 #include "fail.h"
 
-static void sleep_for(double seconds)
+void sleep_for(double seconds)
 {
     struct timespec time = {.tv_sec = (time_t)seconds, .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
 

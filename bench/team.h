@@ -78,4 +78,6 @@ static inline bool companion_goes_on(const struct companion *companion)
     return !atomic_load_explicit(&companion->stop, memory_order_relaxed);
 }
 
+void sleep_for(double seconds);
+
 #endif
