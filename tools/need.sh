@@ -8,7 +8,6 @@ package_of() {
         g++ | gcc | make | patch | valgrind | strace | python3) echo "$1" ;;
         cc) echo gcc ;;
         nm | strip) echo binutils ;;
-        gnuplot) echo gnuplot-nox ;;
         mkfs.ext4) echo e2fsprogs ;;
         losetup) echo mount ;;
         redis-server) echo redis-server ;;
