@@ -70,10 +70,18 @@ def medians(results, field, where, over):
     return {value: spread.median for value, spread in spreads.items() if spread is not None}
 
 
-def best_of(figures, better=max):
-    """The peer that is best, or None."""
-    peers = [store for store in figures if not store.startswith(("kvwal", "raw-"))]
-    return better(peers, key=figures.get) if peers else None
+def is_peer(store):
+    return not store.startswith(("kvwal", "raw-"))
+
+
+def best_peer(results, field, where):
+    """In words: the peer that kvwal is least ahead of, and how far. Round by round, as the goals are judged."""
+    ratios = {store: results.ratio(field, dict(where, store="kvwal"), dict(where, store=store))
+              for store in results.values_of("store", **where) if is_peer(store)}
+    if not ratios:
+        return ""
+    best = min(ratios, key=lambda store: ratios[store].median)
+    return f", {words.times(ratios[best].median)} {name_of(best)}, the best of the others"
 
 
 def log_axis(title, values, show):
@@ -107,7 +115,7 @@ def durable_sets(results, fs, suffix):
               for store, values in points.items()]
     name = f"set-durable{suffix}"
     return Figure(
-        name=name, kind="Durable sets by threads", title=title_of_durable_sets(points), where=fs, wide=True,
+        name=name, kind="Durable sets by threads", title=title_of_durable_sets(results, fs, points), where=fs, wide=True,
         about=f"{name_of('raw-over')}: one thread writes the same bytes over zeros that are on the disk already, and "
               "syncs them, measured beside the others, whatever the number of their threads. The band is the spread "
               "of kvwal's rounds. Both axes are logarithmic.",
@@ -115,15 +123,14 @@ def durable_sets(results, fs, suffix):
         table=table_of("sets a second", series, lambda threads: words.count(threads, "thread"), short))
 
 
-def title_of_durable_sets(points):
+def title_of_durable_sets(results, fs, points):
     threads, rate = points["kvwal"][-1]
-    rates = {store: dict(values)[threads] for store, values in points.items() if threads in dict(values)}
+    where = {"fs": fs, "group": f"set-durable-{threads}"}
     title = f"kvwal makes {short(rate)} durable sets a second with {words.count(threads, 'thread')}"
-    if "raw-over" in rates:
-        title += f": {words.times(rate, rates['raw-over'])} one thread of bare syncs"
-    if peer := best_of(rates):
-        title += f", {words.times(rate, rates[peer])} {name_of(peer)}, the best of the others"
-    return title
+    bare = results.ratio("ops_per_s", dict(where, store="kvwal"), dict(where, store="raw-over"))
+    if bare is not None:
+        title += f": {words.times(bare.median)} one thread of bare syncs"
+    return title + best_peer(results, "ops_per_s", where)
 
 
 def draw_durable_sets(width, series):
@@ -179,8 +186,10 @@ def title_of_latencies(results, fs, threads):
     p99 = medians(results, "p99_us", {"fs": fs, "group": f"set-durable-{threads}"}, "store")
     title = (f"With {words.count(threads, 'thread')} 99 % of kvwal's durable sets take no more than "
              f"{words.time(p99['kvwal'])}")
-    if peer := best_of(p99, min):
-        title += f"; of {name_of(peer)}'s, the best of the others, {words.time(p99[peer])}"
+    peers = [store for store in p99 if is_peer(store)]
+    if peers:
+        best = min(peers, key=p99.get)
+        title += f"; of {name_of(best)}'s, the best of the others, {words.time(p99[best])}"
     return title
 
 
@@ -207,7 +216,7 @@ def timeline(results, fs):
     spans = [svg.Span(row["at_s"], row["at_s"] + row["seconds"], "checkpoint")
              for row in rows if row["case"] == "checkpoint"]
     series = [svg.Series(name, style, broken(moments, field)) for name, style, field in (
-        ("longest", svg.Style("c4", "dot", joined=False), "max_us"),
+        ("longest", svg.Style("quiet", "dot", joined=False), "max_us"),
         ("99 %", svg.Style("own", strong=True), "p99_us"), ("median", svg.Style("c0"), "p50_us"))]
     return Figure(
         name="timeline", kind="A checkpoint beside writers", where=fs, wide=True,
@@ -242,20 +251,20 @@ def draw_timeline(width, series, spans):
 
 
 def recovery(results, fs):
-    kinds = (("from a checkpoint", OWN, {"group": "scaling", "case": "open"}),
-             ("from the log alone", svg.Style("c2", "square"), {"group": "replay", "case": "warm"}),
+    kinds = (("checkpoint", OWN, {"group": "scaling", "case": "open"}),
+             ("log", svg.Style("c2", "square"), {"group": "replay", "case": "warm"}),
              ("checkpoint, not cached", svg.Style("c0", "diamond"), {"group": "reopen", "case": "cold"}))
     series = [svg.Series(name, style, sorted(medians(results, "seconds", dict(where, fs=fs), "keys").items()))
               for name, style, where in kinds]
     series = [one for one in series if one.points]
     if not series:
         return None
-    longest = [f"{words.seconds(one.points[-1][1])} for {words.brief(one.points[-1][0])} keys {one.name}"
-               for one in series[:2]]
+    longest = [f"{words.seconds(one.points[-1][1])} from a {one.name} of {words.brief(one.points[-1][0])} keys"
+               for one in series]
     return Figure(
-        name="recovery", kind="Opening a store", title="Opening takes " + ", and ".join(longest), where=fs, wide=False,
-        about="The time that kv_open takes, right after the files were written; not cached: after the page cache was "
-              "emptied. The log has each key once.",
+        name="recovery", kind="Opening a store", title="Opening takes " + ", and ".join(longest[:2]), where=fs, wide=False,
+        about="The time that kv_open takes, right after a checkpoint or a log, in which each key is once, was written. "
+              "Not cached: a checkpoint, after the page cache was emptied.",
         charts=[Chart("recovery", None, lambda width: draw_recovery(width, series))],
         table=table_of("keys", series, words.brief, words.seconds))
 
@@ -311,12 +320,10 @@ def gets(results, fs, group):
     if "kvwal" not in rates:
         return None
     rows = [svg.Bar("kvwal, kv_get_into" if store == "kvwal" else name_of(store), rate,
-                    "own" if store == "kvwal" else "own2" if store.startswith("kvwal") else "c4",
+                    "own" if store == "kvwal" else "own2" if store.startswith("kvwal") else "quiet",
                     store.startswith("kvwal"), store.startswith("raw-")) for store, rate in rates.items()]
     keys = words.brief(results.values_of("keys", **where)[0])
-    title = f"Among {keys} keys kvwal gets {short(rates['kvwal'])} a second"
-    if peer := best_of(rates):
-        title += f", {words.times(rates['kvwal'], rates[peer])} {name_of(peer)}, the best of the others"
+    title = f"Among {keys} keys kvwal gets {short(rates['kvwal'])} a second" + best_peer(results, "ops_per_s", where)
     axis = svg.Axis("gets a second, 1 thread, uniform", svg.Linear(max(rates.values())), (), short)
     return Figure(
         name=group, kind=f"Gets among {keys} keys", title=title, where=fs, wide=False,

@@ -52,7 +52,7 @@ th, td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid var
 th { color: var(--quiet); font-weight: 600; }
 .figures td, .figures th { white-space: nowrap; }
 .goals td:last-child, .summary { white-space: nowrap; font-weight: 600; }
-.met { color: var(--c2); }
+.met { color: var(--good); }
 .missed { color: var(--own); }
 @media (max-width: 899px) {
   body { padding: 20px 15px 40px; }

@@ -26,13 +26,17 @@ Pair = collections.namedtuple("Pair", "group name ours theirs ratio")
 
 NAMESPACE = "http://www.w3.org/2000/svg"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
-COLOURS = {  # light, dark; dark enough, or light enough, for three times the brightness of what is behind
+# Light, dark. The ten for the others are three times as bright or dark as the paper at least, and far from each other
+# also for eyes without red or green cones, as far as ten can be.
+COLOURS = {
     "paper": ("#ffffff", "#15191e"), "ink": ("#1b2026", "#e8ecf0"), "quiet": ("#5b6672", "#9ba7b4"),
-    "grid": ("#e3e7eb", "#2b323a"), "shade": ("#f3e3d8", "#3a2c24"), "own": ("#cf3f0a", "#ff8453"),
-    "own2": ("#e58a5f", "#c0603a"), "c0": ("#0b6fb8", "#5fb0ee"), "c1": ("#8a6b00", "#d3b03c"),
-    "c2": ("#007f66", "#3fc4a4"), "c3": ("#7a4fb8", "#b795ee"), "c4": ("#5b6672", "#9ba7b4"),
-    "c5": ("#b23a80", "#ee85bc"), "c6": ("#8c1d2f", "#e0707f"), "c7": ("#1d87a8", "#67c7e4"),
-    "c8": ("#527d14", "#9dca57"), "c9": ("#875a38", "#cf9f79"),
+    "grid": ("#e3e7eb", "#2b323a"), "shade": ("#f3e3d8", "#3a2c24"), "good": ("#0b6b4f", "#4fc79b"),
+    "own": ("#cf3f0a", "#ff8453"), "own2": ("#e58a5f", "#c0603a"),
+    "c0": ("#5c81e2", "#416bcb"), "c1": ("#ae865b", "#d0cd22"),
+    "c2": ("#5c8f96", "#48787b"), "c3": ("#4d42dc", "#7b5c9c"),
+    "c4": ("#2d47ad", "#98c8ee"), "c5": ("#73156c", "#c3a5b0"),
+    "c6": ("#72415a", "#b67565"), "c7": ("#1f91bd", "#509ede"),
+    "c8": ("#40421e", "#448e17"), "c9": ("#836757", "#e1c1a7"),
 }
 LETTER = 6.9  # about the width of one, of 12 px
 LABEL_DISTANCE = 15
@@ -147,7 +151,7 @@ def mark(style, x, y, tip=None):
 def stroke(style, places):
     if not style.joined:
         return ""
-    return element("path", d=places, fill="none", stroke="currentColor", stroke_width=3 if style.strong else 1.5,
+    return element("path", d=places, fill="none", stroke="currentColor", stroke_width=2.6 if style.strong else 1.5,
                    stroke_dasharray="5 4" if style.dashed else None, stroke_linejoin="round", class_=style.colour)
 
 
@@ -291,15 +295,15 @@ def inline(drawing, description, class_=None):
 
 def stand_alone(drawing, title, notes):
     """A file of its own, with a title above and notes below."""
-    margin, line = 24, 26
-    titles = textwrap.wrap(title, int((drawing.width) / 9.6))
+    margin, line = 24, 25
+    titles = textwrap.wrap(title, int(drawing.width / 11.2))
     notes = textwrap.wrap(notes, int(drawing.width / 6.2))
     top = margin + len(titles) * line + 10
     height = top + drawing.height + 16 + 16 * len(notes) + margin // 2
     body = [element("style", style_sheet()), element("rect", width="100%", height="100%", fill="var(--paper)")]
     for i, words in enumerate(titles):
         body.append(element("text", escape(words), x=margin, y=margin + 16 + i * line,
-                            style="font-size:19px;font-weight:650;fill:var(--ink)"))
+                            style="font-size:18px;font-weight:700;fill:var(--ink)"))
     body.append(element("g", drawing.body, transform=f"translate({margin},{top})"))
     body += [text(margin, top + drawing.height + 22 + 16 * i, words) for i, words in enumerate(notes)]
     width = drawing.width + 2 * margin

@@ -7,9 +7,9 @@ def count(amount, what):
     return f"{amount:.0f} {what}{'' if amount == 1 else 's'}"
 
 
-def times(over, under):
+def times(ratio):
     """Not to be torn apart at the end of a line."""
-    return f"{number(over / under)}\u00a0×"
+    return f"{number(ratio)}\u00a0×"
 
 
 def per_cent(fraction):
