@@ -83,7 +83,7 @@ c-test: build
 # What is missing is left out, by name; so nothing but the measuring itself may fail here.
 bench: build
 	@tools/need.sh python3
-	@for wanted in gnuplot mkfs.ext4 strip package:zlib1g-dev $(PEERS); do tools/need.sh "$$wanted" || true; done
+	@for wanted in mkfs.ext4 strip package:zlib1g-dev $(PEERS); do tools/need.sh "$$wanted" || true; done
 	@CC="$(CC)" CARGO="$(CARGO)" bench/build.sh target/bench $(LIB_DIR)
 	@bench/run.py --programs target/bench --library $(LIB_DIR)/libkvwal.so --data $(BENCH_DIR) --results $(RESULTS) \
 	    $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(DURATION),--seconds $(DURATION)) \

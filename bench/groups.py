@@ -24,7 +24,9 @@ class Sizes:
         self.get_large = 100_000 if quick else 5_000_000
         self.growth = 500_000 if quick else 10_000_000
         self.replay = 500_000 if quick else 6_711_410  # records of 149 bytes: 1 GB
+        self.timeline = 500_000 if quick else 5_000_000
         self.scaling = [n // (40 if quick else 1) for n in (1_000_000, 2_000_000, 5_000_000, 10_000_000)]
+        self.replays = [n for n in self.scaling if n < self.replay] + [self.replay]
 
 
 def make_groups(stores, sizes, rounds):
@@ -75,6 +77,8 @@ def make_groups(stores, sizes, rounds):
               members(KVWAL, "pauses", sizes.get_small), False, rounds),
         Group("checkpoint", "checkpoints, and sets beside them",
               members(["raw"], "disk", sizes.get_large) + members(KVWAL, "checkpoint", sizes.get_large), False, rounds),
+        Group("timeline", "durable sets while two checkpoints come and go",
+              members(KVWAL, "timeline", sizes.timeline, seconds=max(sizes.seconds, 1)), False, rounds),
         Group("growth", "sets while the table grows", members(KVWAL, "growth", sizes.growth), False, rounds),
         Group("memory", "resident memory",
               members(KVWAL + RAW_MEMORY + relaxed + memory, "memory", sizes.get_large) +
@@ -82,7 +86,8 @@ def make_groups(stores, sizes, rounds):
               False, few),
         Group("reopen", "opening from a checkpoint",
               members(["raw"], "disk", sizes.get_large) + members(KVWAL, "reopen", sizes.get_large), False, rounds),
-        Group("replay", "opening from a log", members(KVWAL, "replay", sizes.replay), False, rounds),
+        Group("replay", "opening from a log",
+              [member for keys in sizes.replays for member in members(KVWAL, "replay", keys)], False, rounds),
         Group("scaling", "cost as the store grows",
               [member for keys in sizes.scaling
                for member in members(KVWAL, "get", keys) + members(KVWAL, "scaling", keys)], False, rounds),

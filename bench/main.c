@@ -29,6 +29,7 @@ static const struct workload workloads[] = {
     {"memory-fixed", memory_fixed, ANY_STORE, "and after 10 rounds of sets, values of one size in each round"},
     {"pauses", pauses, ONLY_KVWAL, "the longest get beside writers; gets and sets beside scans"},
     {"checkpoint", checkpoint, ONLY_KVWAL, "its bandwidth, what sets beside it notice, its memory"},
+    {"timeline", timeline, ONLY_KVWAL, "durable sets, moment by moment, while two checkpoints come and go"},
     {"growth", growth, ONLY_KVWAL, "the longest set while the table grows, and when it does not"},
     {"reopen", reopen, ONLY_KVWAL, "opening from a checkpoint, warm and cold"},
     {"replay", replay, ONLY_KVWAL, "opening from a log alone"},

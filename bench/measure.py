@@ -105,11 +105,12 @@ def end_group(process):
 
 
 def parse(line):
-    fields = dict(field.split("=", 1) for field in line.split())
-    for name, value in fields.items():
-        if name not in ("store", "workload", "case"):
-            fields[name] = float(value)
-    return fields
+    return typed(dict(field.split("=", 1) for field in line.split()))
+
+
+def typed(fields):
+    """All but the names are numbers."""
+    return {name: value if name in ("store", "workload", "case") else float(value) for name, value in fields.items()}
 
 
 def counted_as_sync(counts):

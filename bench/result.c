@@ -7,7 +7,8 @@ static void print_latency(const struct histogram *latency)
     static const struct {
         const char *name;
         double fraction;
-    } quantiles[] = {{"p50_us", 0.5}, {"p99_us", 0.99}, {"p999_us", 0.999}, {"p9999_us", 0.9999}};
+    } quantiles[] = {{"p50_us", 0.5},   {"p75_us", 0.75},   {"p90_us", 0.9},     {"p95_us", 0.95},    {"p99_us", 0.99},
+                     {"p995_us", 0.995}, {"p999_us", 0.999}, {"p9995_us", 0.9995}, {"p9999_us", 0.9999}};
 
     for (size_t i = 0; i < sizeof quantiles / sizeof quantiles[0]; i++)
         result_number(quantiles[i].name, (double)histogram_quantile(latency, quantiles[i].fraction) / 1e3);

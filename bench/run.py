@@ -3,7 +3,9 @@
 
 import argparse
 import contextlib
+import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,7 @@ import filesystem
 import goals
 import groups
 import measure
+import page
 import report
 
 NEGATIVE_CONTROL = "kvwal-nosync"
@@ -51,6 +54,7 @@ class Run:
         self.results = measure.Results()
         self.report = report.Report()
         self.left_out = []
+        self.verdicts = {}
         wanted = [name for name in arguments.stores.split(",") if name]
         self.stores = {name: store for name, store in self.programs.stores.items()
                        if not wanted or name in wanted or name.startswith(("kvwal", "raw-"))}
@@ -150,6 +154,7 @@ class Run:
 
     def show_verdicts(self, fs, verdicts):
         measured = [verdict for verdict in verdicts if verdict.verdict != goals.NOT_MEASURED]
+        self.verdicts[fs] = measured
         self.report.heading(f"Goals [{fs}]")
         self.report.table(["row", "goal", "measured", "verdict"], [list(verdict) for verdict in measured])
         met = sum(verdict.verdict == goals.MET for verdict in measured)
@@ -159,17 +164,27 @@ class Run:
     def finish(self, fs_names):
         directory = self.arguments.results
         os.makedirs(directory, exist_ok=True)
-        plots = report.Plots(directory)
-        if plots.missing:
-            self.leave_out("plots", "there is no gnuplot")
-        report.draw_plots(plots, self.results, fs_names)
-        report.write_csv(self.results, os.path.join(directory, "results.csv"))
+        left_out = self.programs.missing() + self.left_out
         self.report.heading("Left out")
-        for text in self.programs.missing() + self.left_out or ["nothing"]:
+        for text in left_out or ["nothing"]:
             self.report.line(f"- {text}")
+        report.write_csv(self.results, os.path.join(directory, "results.csv"))
         self.report.write(os.path.join(directory, "results.md"),
                           "kvwal's benchmark" + (" (QUICK: reduced sizes)" if self.arguments.quick else ""))
-        print(f"\nresults.csv, results.md and the plots are in {directory}")
+        self.write_about(os.path.join(directory, "run.json"), fs_names, left_out)
+        page.write(directory)
+        print(f"\nindex.html, with plots, results.md and results.csv are in {directory}")
+
+    def write_about(self, path, fs_names, left_out):
+        """What a reader of the figures has to know beside them."""
+        arguments = self.arguments
+        about = {"date": time.strftime("%Y-%m-%d %H:%M"), "machine": machine(), "seed": arguments.seed,
+                 "rounds": arguments.rounds, "seconds": arguments.seconds, "quick": arguments.quick,
+                 "file_systems": fs_names, "stores": [[store.name, store.version, store.configuration]
+                                                      for store in self.stores.values()],
+                 "verdicts": self.verdicts, "left_out": left_out}
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(about, file, indent=1)
 
     def run(self, base):
         fs = filesystem.describe(base)
@@ -189,6 +204,15 @@ def stripped_bytes(library):
         subprocess.run(["strip", "-o", stripped, library], check=True)
         return os.path.getsize(stripped)
     return None
+
+
+def machine():
+    """The processor, how much of it, and the kernel."""
+    processor = platform.machine()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), processor)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    return f"{processor}, {os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}"
 
 
 def progress(text):

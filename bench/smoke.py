@@ -1,19 +1,25 @@
 #!/usr/bin/env python3
 """The benchmark in miniature: smoke.py PROGRAMS. Whether every workload measures something that makes sense, whether
-the check of the syncs really counts, and whether a goal that is missed is called missed. Needs no peer."""
+the check of the syncs really counts, whether a goal that is missed is called missed, and whether the page has each
+picture that there is data for. Needs no peer."""
 
 import os
+import shutil
+import subprocess
 import sys
 import tempfile
 
+import figures
 import goals
 import measure
+import smoke_page
 
 EVERY_GET = [("uniform", 1), ("uniform", 2), ("zipf", 1), ("zipf", 2)]
 BOTH_THREADS = [("-", 1), ("-", 2)]
+EVERY_SET = [("-", threads) for threads in figures.THREADS]
 # Store, workload, --threads: the cases and threads of the lines that must come.
 EXPECTED = [
-    ("kvwal", "set-durable", "1,2", BOTH_THREADS),
+    ("kvwal", "set-durable", "1,2,8,64", EVERY_SET),
     ("kvwal", "batch-durable", "1", [("-", 1)]),
     ("kvwal", "large-durable", "1", [("-", 1)]),
     ("raw-over", "set-durable", "1", [("-", 1)]),
@@ -68,11 +74,13 @@ def check_line(fields):
         rate = fields["ops"] / fields["seconds"]
         expect(abs(rate / fields["ops_per_s"] - 1) < 0.01, f"{what}: ops, seconds and ops_per_s do not agree")
     if "p50_us" in fields:
-        latencies = [fields[name] for name in ("p50_us", "p99_us", "p999_us", "p9999_us", "max_us")]
+        latencies = [fields[name] for name in (*figures.QUANTILES, "max_us")]
         expect(latencies == sorted(latencies) and latencies[-1] > 0, f"{what}: latencies {latencies}")
 
 
 def check_workloads(programs, base):
+    """Returns what they have printed."""
+    printed = []
     for store, workload, threads, lines in EXPECTED:
         member = measure.Member(store, workload, threads, KEYS, SECONDS)
         try:
@@ -86,6 +94,45 @@ def check_workloads(programs, base):
         expect(got == lines, f"{store}, {workload}: printed {got}, not {lines}")
         for fields in results:
             check_line(fields)
+        printed += results
+    return printed
+
+
+def check_timeline(programs, base):
+    """Each set is in one interval, and either beside a checkpoint or not. Returns what was printed."""
+    seconds = 3 * SECONDS
+    lines = programs.run(measure.Member("kvwal", "timeline", "2", KEYS, seconds), base, SEED)
+    quiet, beside, first, second, *intervals = lines
+    for fields in lines:
+        check_line(fields)
+    expect([fields["case"] for fields in lines] == ["quiet", "beside", "checkpoint", "checkpoint"] +
+           ["interval"] * len(intervals), f"timeline: printed {[fields['case'] for fields in lines]}")
+    ops = sum(fields["ops"] for fields in intervals)
+    expect(ops == quiet["ops"] + beside["ops"], f"timeline: {ops} sets in the intervals, "
+           f"{quiet['ops']} in quiet times and {beside['ops']} beside checkpoints")
+    starts = [fields["at_s"] for fields in intervals]
+    expect(starts == sorted(set(starts)) and all(fields["seconds"] == 0.05 for fields in intervals),
+           f"timeline: intervals at {starts} of {intervals[0]['seconds']} s")
+    pause = second["at_s"] - first["at_s"] - first["seconds"]
+    expect(min(first["at_s"], pause) >= seconds - 0.002,  # at_s has whole milliseconds
+           f"timeline: no quiet time before the checkpoints at {first['at_s']} and {second['at_s']}")
+    longest = max(quiet["max_us"], beside["max_us"])
+    expect(max(fields["max_us"] for fields in intervals) == longest, "timeline: no interval has the longest set")
+    return lines
+
+
+def check_run(programs, base):
+    """The driver, from the command line to the page."""
+    results = os.path.join(base, "results")
+    driver = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run.py")
+    subprocess.run([driver, "--programs", programs.directory, "--data", base, "--results", results, "--quick",
+                    "--only", "threads,timeline", "--seed", str(SEED)], check=True, capture_output=True)
+    with open(os.path.join(results, "index.html"), encoding="utf-8") as page:
+        expect(f"seed {SEED};" in page.read(), "the page of a run does not name its seed")
+    written = sorted(os.listdir(results))
+    expect(written == ["index.html", "results.csv", "results.md", "run.json", "timeline.svg"],
+           f"a run leaves {written}")
+    shutil.rmtree(results)
 
 
 def check_refusals(programs, base):
@@ -127,12 +174,14 @@ def rate_of_peer(number):
 def main():
     programs = measure.Programs(sys.argv[1])
     with tempfile.TemporaryDirectory(prefix="kvbench-smoke-") as base:
-        check_workloads(programs, base)
+        printed = check_workloads(programs, base) + check_timeline(programs, base)
         check_refusals(programs, base)
         check_syncs(programs, base)
         check_verdicts()
+        smoke_page.check(printed, base)
+        check_run(programs, base)
         expect(os.listdir(base) == [], "measurements leave something behind")
-    print(f"benchmark in miniature: {len(EXPECTED)} workloads ok")
+    print(f"benchmark in miniature: {len(EXPECTED) + 1} workloads ok, and the page")
 
 
 if __name__ == "__main__":

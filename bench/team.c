@@ -2,7 +2,7 @@
 
 #include "fail.h"
 
-static void sleep_for(double seconds)
+void sleep_for(double seconds)
 {
     struct timespec time = {.tv_sec = (time_t)seconds, .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
 
@@ -13,6 +13,7 @@ static void sleep_for(double seconds)
 void team_start(struct worker *worker)
 {
     pthread_barrier_wait(&worker->team->start);
+    worker->start_ns = now_ns();
 }
 
 static void *worker_main(void *argument)
@@ -34,20 +35,20 @@ static void start_worker(struct worker *worker, struct team *team, const struct 
         FAIL("cannot start a thread");
 }
 
-static struct team_outcome *join_workers(struct worker *workers, unsigned threads, uint64_t start_ns)
+/* From the first that starts to the last that ends: a short work may be over before this thread runs again. */
+static struct team_outcome *join_workers(struct worker *workers, unsigned threads)
 {
     struct team_outcome *outcome = must(calloc(1, sizeof *outcome));
+    uint64_t start_ns = UINT64_MAX, end_ns = 0;
 
     for (unsigned i = 0; i < threads; i++) {
-        double seconds;
-
         pthread_join(workers[i].thread, NULL);
-        seconds = (double)(workers[i].end_ns - start_ns) / 1e9;
-        if (seconds > outcome->seconds)
-            outcome->seconds = seconds;
+        start_ns = workers[i].start_ns < start_ns ? workers[i].start_ns : start_ns;
+        end_ns = workers[i].end_ns > end_ns ? workers[i].end_ns : end_ns;
         outcome->ops += workers[i].ops;
         histogram_merge(&outcome->latency, &workers[i].latency);
     }
+    outcome->seconds = (double)(end_ns - start_ns) / 1e9;
     return outcome;
 }
 
@@ -56,18 +57,16 @@ struct team_outcome *team_run(const struct team_plan *plan)
     struct team team = {.stop = false};
     struct worker *workers = must(calloc(plan->threads, sizeof *workers));
     struct team_outcome *outcome;
-    uint64_t start_ns;
 
     pthread_barrier_init(&team.start, NULL, plan->threads + 1);
     for (unsigned i = 0; i < plan->threads; i++)
         start_worker(&workers[i], &team, plan, i);
     pthread_barrier_wait(&team.start);
-    start_ns = now_ns();
     if (plan->limit == 0 && !plan->until_done) {
         sleep_for(plan->seconds);
         atomic_store(&team.stop, true);
     }
-    outcome = join_workers(workers, plan->threads, start_ns);
+    outcome = join_workers(workers, plan->threads);
     pthread_barrier_destroy(&team.start);
     free(workers);
     return outcome;

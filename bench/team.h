@@ -27,7 +27,7 @@ struct worker {
     unsigned number;
     uint64_t limit; /* operations; UINT64_MAX: none */
     uint64_t ops;
-    uint64_t end_ns;
+    uint64_t start_ns, end_ns;
     struct histogram latency;
 };
 
@@ -77,5 +77,7 @@ static inline bool companion_goes_on(const struct companion *companion)
 {
     return !atomic_load_explicit(&companion->stop, memory_order_relaxed);
 }
+
+void sleep_for(double seconds);
 
 #endif

@@ -30,6 +30,7 @@ void probe_disk(const struct bench *bench);
 /* kvwal_*.c: what only kvwal is asked */
 void pauses(const struct bench *bench);
 void checkpoint(const struct bench *bench);
+void timeline(const struct bench *bench);
 void growth(const struct bench *bench);
 void reopen(const struct bench *bench);
 void replay(const struct bench *bench);

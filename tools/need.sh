@@ -13,7 +13,6 @@ package_of() {
         dh) echo debhelper ;;
         dpkg-buildpackage) echo dpkg-dev ;;
         nm | readelf | strip) echo binutils ;;
-        gnuplot) echo gnuplot-nox ;;
         mkfs.ext4) echo e2fsprogs ;;
         losetup) echo mount ;;
         redis-server) echo redis-server ;;

@@ -69,26 +69,30 @@ pub fn run(threads: usize, until: Until, work: impl Fn(&mut Worker) -> Result<()
     let one = |number| -> Result<_> {
         let mut worker = Worker { number, ops: 0, latency: histogram()?, limit, stop: &stop };
         start.wait();
+        let began = Instant::now();
         let result = work(&mut worker);
         let end = Instant::now();
-        result.map(|()| (worker.ops, worker.latency, end))
+        result.map(|()| (worker.ops, worker.latency, began, end))
     };
     thread::scope(|scope| {
         let one = &one;
         let workers: Vec<_> = (0..threads).map(|number| scope.spawn(move || one(number))).collect();
         start.wait();
-        let began = Instant::now();
         if let Until::Time(time) = until {
             thread::sleep(time);
             stop.store(true, Ordering::Relaxed);
         }
         let mut outcome = Outcome { ops: 0, seconds: 0.0, latency: histogram()? };
+        let (mut began, mut ended) = (None, None);
         for worker in workers {
-            let (ops, latency, end) = worker.join().map_err(|_| "a thread panicked")??;
+            let (ops, latency, begin, end) = worker.join().map_err(|_| "a thread panicked")??;
             outcome.ops += ops;
             outcome.latency.add(latency)?;
-            outcome.seconds = outcome.seconds.max((end - began).as_secs_f64());
+            began = Some(began.map_or(begin, |first: Instant| first.min(begin)));
+            ended = ended.max(Some(end));
         }
+        // From the first that starts to the last that ends: a short work may be over before this thread runs again.
+        outcome.seconds = ended.zip(began).map_or(0.0, |(end, begin): (Instant, Instant)| (end - begin).as_secs_f64());
         Ok(outcome)
     })
 }

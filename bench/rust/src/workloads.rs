@@ -17,6 +17,17 @@ const DRAWN_SETS: usize = 1 << 20;
 const DRAWN_GETS: usize = 1 << 21;
 const GET_SAMPLE: u64 = 64;
 const RELAXED_SET_SAMPLE: u64 = 16;
+const QUANTILES: [(&str, f64); 9] = [
+    ("p50", 0.5),
+    ("p75", 0.75),
+    ("p90", 0.9),
+    ("p95", 0.95),
+    ("p99", 0.99),
+    ("p995", 0.995),
+    ("p999", 0.999),
+    ("p9995", 0.9995),
+    ("p9999", 0.9999),
+];
 /// Apart enough that no two threads begin with the same keys.
 const MIXED_STRIDE: usize = DRAWN_SETS / 256;
 
@@ -265,15 +276,14 @@ impl Bench<'_> {
         let Outcome { ops, seconds, latency } = outcome;
         let us = |ns: u64| ns as f64 / 1e3;
         let over = |ns: u64| latency.len() - latency.count_between(0, ns);
+        let rate = *ops as f64 / seconds * (KEY_LEN + self.options.value_len) as f64 / 1e6;
+        let quantiles: String = QUANTILES
+            .iter()
+            .map(|&(name, fraction)| format!(" {name}_us={:.3}", us(latency.value_at_quantile(fraction))))
+            .collect();
         println!(
-            "{} mb_per_s={:.3} p50_us={:.3} p99_us={:.3} p999_us={:.3} p9999_us={:.3} max_us={:.3} over_100us={} \
-             over_1ms={}",
+            "{} mb_per_s={rate:.3}{quantiles} max_us={:.3} over_100us={} over_1ms={}",
             self.line(case, threads, *ops, *seconds),
-            *ops as f64 / seconds * (KEY_LEN + self.options.value_len) as f64 / 1e6,
-            us(latency.value_at_quantile(0.5)),
-            us(latency.value_at_quantile(0.99)),
-            us(latency.value_at_quantile(0.999)),
-            us(latency.value_at_quantile(0.9999)),
             us(latency.max()),
             over(100_000),
             over(1_000_000),
