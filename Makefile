@@ -85,10 +85,10 @@ bench: build
 	@tools/need.sh python3
 	@for wanted in mkfs.ext4 strip package:zlib1g-dev $(PEERS); do tools/need.sh "$$wanted" || true; done
 	@CC="$(CC)" CARGO="$(CARGO)" bench/build.sh target/bench $(LIB_DIR)
+	@$(if $(ONLY),,$(MAKE) --no-print-directory bench-server)
 	@bench/run.py --programs target/bench --library $(LIB_DIR)/libkvwal.so --data $(BENCH_DIR) --results $(RESULTS) \
 	    $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(DURATION),--seconds $(DURATION)) \
 	    $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY)) $(if $(STORES),--stores $(STORES))
-	@$(if $(ONLY),,$(MAKE) --no-print-directory bench-server)
 
 bench-server: build
 	@for wanted in redis-server redis-cli; do tools/need.sh "$$wanted" || true; done
