@@ -16,8 +16,7 @@ server-test: server-build
 server-torture: server-build
 	c-tests/server/run.sh $(OUT)/server --long $(SECONDS)
 
-server-build: tools
-	$(CARGO) build --release -p kv_server
+server-build: build
 	@tools/need.sh valgrind strace python3
 	@for wanted in $(SERVER_PEERS); do tools/need.sh "$$wanted" || true; done
 	@$(MAKE) --no-print-directory $(addprefix $(OUT)/server/,stress control)
