@@ -16,6 +16,9 @@
  * To read it, begin with main(), at the end, and go upwards: the four steps come before it, their tools before them.
  * For the calls alone, without a crash, see the example at the top of <kvwal.h>.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* asprintf */
+#endif
 #include <kvwal.h>
 
 #include <errno.h>

@@ -18,7 +18,6 @@ datarootdir = $(prefix)/share
 docdir = $(datarootdir)/doc/kvwal
 mandir = $(datarootdir)/man
 man1dir = $(mandir)/man1
-man7dir = $(mandir)/man7
 pkgconfigdir = $(libdir)/pkgconfig
 cmakedir = $(libdir)/cmake/kvwal
 bashcompletiondir = $(datarootdir)/bash-completion/completions
@@ -34,7 +33,7 @@ VERSION := $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
 SONAME := $(shell sed -n 's/^const SONAME.*"\(.*\)";/\1/p' build.rs)
 
 # What goes where: for each directory the files. One that ends in .in is filled in on the way, and loses that.
-INSTALL_DIRS := bindir libdir includedir pkgconfigdir cmakedir docdir man1dir man7dir bashcompletiondir \
+INSTALL_DIRS := bindir libdir includedir pkgconfigdir cmakedir docdir man1dir bashcompletiondir \
     fishcompletiondir zshcompletiondir
 files_bindir := $(addprefix $(TOOL_DIR)/,$(TOOLS))
 files_libdir := $(LIB_DIR)/libkvwal.a
@@ -43,7 +42,6 @@ files_pkgconfigdir := packaging/kvwal.pc.in
 files_cmakedir := packaging/kvwalConfig.cmake.in packaging/kvwalConfigVersion.cmake.in
 files_docdir := LICENSE-APACHE LICENSE-MIT
 files_man1dir := $(wildcard $(foreach tool,$(TOOLS),$(GENERATED_DIR)/man/$(tool).1 $(GENERATED_DIR)/man/$(tool)-*.1))
-files_man7dir := $(wildcard docs/*.7)
 files_bashcompletiondir := $(wildcard $(TOOLS:%=$(GENERATED_DIR)/completions/%.bash))
 files_fishcompletiondir := $(wildcard $(TOOLS:%=$(GENERATED_DIR)/completions/%.fish))
 files_zshcompletiondir := $(wildcard $(TOOLS:%=$(GENERATED_DIR)/completions/_%))

@@ -605,10 +605,32 @@ def damage(directory):
     return f"{keys} of 100 keys before the damage"
 
 
+def failed_sync(directory):
+    """A sync that fails is said once, ends all writing and no reading, and is the reason for the exit status."""
+    with Server(directory / "store") as server, Client(server) as client:
+        same(client.ask("SET k durable"), "OK", "SET")
+        tracer = subprocess.Popen(["strace", "-f", "-q", "-o", "/dev/null", "-e", "trace=fdatasync",
+                                   "-e", "inject=fdatasync:error=EIO", "-p", str(server.process.pid)])
+        try:
+            wait_until(lambda: "TracerPid:\t0" not in server.of_proc("status").read_text(),
+                       10, "strace")
+            time.sleep(0.3)
+            for number in range(3):
+                check(client.ask(f"SET k lost{number}").startswith("ERROR "), "a SET whose sync fails is no error")
+        finally:
+            tracer.terminate()
+            tracer.wait()
+        check(client.ask("SET k again").startswith("ERROR "), "a SET after a failed sync is no error")
+        same(client.ask("GET k"), "VALUE durable", "GET")
+        same(server.log().count("no more writes"), 1, "how often the log says so")
+        server.process.terminate()
+        same(server.process.wait(timeout=10), 1, "the exit status")
+
+
 TESTS = [idle_connections, one_byte_at_a_time, slow_readers, large_answers, patient_reader,
          behind_a_large_answer, endless_requests, half_closed, resets, killed_clients,
          no_descriptors, max_clients, long_lines, rubbish_as_text, rubbish_as_resp, sigterm_under_load,
-         sigint_and_shutdown, unix_socket, password, refusals, damage]
+         sigint_and_shutdown, unix_socket, password, refusals, damage, failed_sync]
 
 if __name__ == "__main__":
     run_tests(TESTS, os.path.basename(__file__), [argument for argument in sys.argv[1:] if argument != "--long"])

@@ -14,7 +14,7 @@ use crate::config::Config;
 
 /// The kvwal store over TCP: lines for netcat, RESP for Redis clients. OK means durable.
 #[derive(Debug, Parser)]
-#[command(name = "kv_server", version, about)]
+#[command(name = "kv_server", version, about, override_usage = "kv_server [OPTIONS] <PORT>")]
 pub struct Cli {
     /// Port to listen at; 0 takes a free one, and says which
     #[arg(required_unless_present_any = ["completions", "man"])]

@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use kvwal::Store;
 use kvwal::threads::{Condvar, Mutex, Thread};
+use kvwal::{ErrorKind, Store};
 use mio::Waker;
 
 use crate::protocol::Refusal;
@@ -32,6 +32,8 @@ pub enum Done {
     Job(Job),
     /// A checkpoint that nobody waits for.
     Saved(kvwal::Result<()>),
+    /// From now on nothing can be written any more.
+    Failed(kvwal::Error),
 }
 
 /// The threads, and the ways to them and back.
@@ -103,6 +105,7 @@ impl Workers {
 /// Commits what is queued, as one group, until the queue is closed.
 fn commit(store: &Store, jobs: &Queue<Job>, done: &Completions) {
     let (mut units, mut counts) = (Vec::new(), Vec::new());
+    let mut has_failed = false;
     while let Some(mut group) = jobs.take_all() {
         for job in &mut group {
             counts.push(job.units.len());
@@ -110,9 +113,12 @@ fn commit(store: &Store, jobs: &Queue<Job>, done: &Completions) {
         }
         let results = store.transact_all(&mut units);
         for (unit, result) in units.iter_mut().zip(results) {
-            if let Err(error) = result {
-                unit.fail(error.into());
+            let Err(error) = result else { continue };
+            if error.kind() == ErrorKind::Failed && !has_failed {
+                has_failed = true;
+                done.give([Done::Failed(error.clone())]);
             }
+            unit.fail(error.into());
         }
         let mut committed = units.drain(..);
         for (job, count) in group.iter_mut().zip(counts.drain(..)) {

@@ -28,7 +28,7 @@ use nix::errno::Errno;
 use nix::sys::signalfd::SignalFd;
 use slab::Slab;
 use std::os::fd::AsRawFd;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::connection::{Connection, Hands, Next};
 use crate::input::Chunks;
@@ -224,6 +224,7 @@ impl EventLoop {
                     warn!(%error, "the checkpoint that BGSAVE asked for failed");
                     self.server.saving = Saving::Failed;
                 }
+                Done::Failed(error) => error!(%error, "no more writes until the server is started again"),
             }
         }
     }
