@@ -20,7 +20,7 @@
 mod backup;
 mod batch;
 mod building;
-pub mod checkpoint;
+mod checkpoint;
 mod checkpoints;
 mod commit;
 mod engine;
@@ -45,6 +45,7 @@ mod watchers;
 mod write;
 
 pub use batch::Batch;
+pub use checkpoint::layout as checkpoint_layout;
 pub use error::{Error, ErrorKind, Result};
 pub use options::{Options, RecoveryMode, Size, SyncMode};
 pub use report::{Report, Verdict};

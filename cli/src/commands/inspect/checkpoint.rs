@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use kvwal::checkpoint::layout::{self, BLOCK_HEADER_LEN, BlockKind, EntryHead, HEADER_LEN, Header};
+use kvwal::checkpoint_layout::{self as layout, BLOCK_HEADER_LEN, BlockKind, EntryHead, HEADER_LEN, Header};
 use serde::Serialize;
 
 use super::hex::Fields;
