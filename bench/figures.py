@@ -114,11 +114,15 @@ def durable_sets(results, fs, suffix):
     series = [svg.Series(name_of(store), style_of(store), values, bands[store] if store == "kvwal" else ())
               for store, values in points.items()]
     name = f"set-durable{suffix}"
+    several = len(points["kvwal"]) > 1
+    banded = several and any(low < high for _, low, high in bands["kvwal"])
     return Figure(
-        name=name, kind="Durable sets by threads", title=title_of_durable_sets(results, fs, points), where=fs, wide=True,
+        name=name, kind="Durable sets by threads", title=title_of_durable_sets(results, fs, points), where=fs,
+        wide=several,
         about=f"{name_of('raw-over')}: one thread writes the same bytes over zeros that are on the disk already, and "
-              "syncs them, measured beside the others, whatever the number of their threads. The band is the spread "
-              "of kvwal's rounds. Both axes are logarithmic.",
+              "syncs them, measured beside the others, whatever the number of their threads." +
+              (" The band is the spread of kvwal's rounds." if banded else "") +
+              (" Both axes are logarithmic." if several else ""),
         charts=[Chart(name, None, lambda width: draw_durable_sets(width, series))],
         table=table_of("sets a second", series, lambda threads: words.count(threads, "thread"), short))
 
@@ -134,10 +138,15 @@ def title_of_durable_sets(results, fs, points):
 
 
 def draw_durable_sets(width, series):
+    """With one number of threads there is no line to draw."""
+    if all(len(one.points) == 1 for one in series):
+        rows = [svg.Bar(one.name, one.points[0][1], "own" if one.style.strong else "quiet", one.style.strong,
+                        one.style.dashed) for one in series]
+        return svg.bars(width, rows, svg.Axis("sets a second", svg.Linear(max(row.value for row in rows)), (), short))
     rates = [rate for one in series for _, rate in one.points]
     rates += [rate for one in series for _, low, high in one.band for rate in (low, high)]
     threads = sorted({x for one in series for x, _ in one.points})
-    x = svg.Axis("threads", svg.Log(threads, 1.0 if len(threads) > 1 else 2.0), threads, words.plain)
+    x = svg.Axis("threads", svg.Log(threads, 1.0), threads, words.plain)
     return svg.Plot(width, 400 if width > 500 else 340, x, log_axis("sets a second", rates, words.brief), series).draw()
 
 
@@ -152,11 +161,11 @@ def latencies(results, fs, suffix):
     rows = [[f"{one.name}, {words.count(threads, 'thread')}", *(words.time(y) for _, y in one.points),
              *[""] * (len(QUANTILES) - len(one.points))] for threads, series in panels.items() for one in series]
     return Figure(
-        name=f"latency{suffix}", kind="Latency of durable sets", where=fs, wide=True,
+        name=f"latency{suffix}", kind="Latency of durable sets", where=fs, wide=len(panels) > 1,
         title=title_of_latencies(results, fs, 8 if 8 in panels else max(panels)),
         about="How long a durable set takes: so many per cent of the sets took no longer. To the right are the slow "
-              "ones; lower is better. A line ends where there were too few sets to tell. The axes are logarithmic, and "
-              "the same in all panels.",
+              "ones; lower is better. A line ends where there were too few sets to tell. The axes are logarithmic" +
+              (", and the same in all panels." if len(panels) > 1 else "."),
         charts=[Chart(f"latency-{threads}{suffix}", words.count(threads, "thread"),
                       lambda width, series=series: draw_latency(width, series, latest))
                 for threads, series in panels.items()],
@@ -224,7 +233,8 @@ def timeline(results, fs):
               f"checkpoint of {words.brief(rows[0]['keys'])} keys",
         about=f"Durable sets by {words.count(rows[0]['threads'], 'thread')}, one after the other; each point is of "
               f"those that began within {words.milliseconds(1e3 * moments[0]['seconds'])}. Where it is shaded, a "
-              f"checkpoint is made. Shown is round 1 of {len(rounds)}; the title has the medians of all.",
+              "checkpoint is made." +
+              (f" Shown is round 1 of {len(rounds)}; the title has the medians of all." if len(rounds) > 1 else ""),
         charts=[Chart("timeline", None, lambda width: draw_timeline(width, series, spans))],
         table=(["", "median", "99 %", "longest"], [["quiet", *quiet], ["beside a checkpoint", *beside]]))
 
@@ -262,7 +272,8 @@ def recovery(results, fs):
     longest = [f"{words.seconds(one.points[-1][1])} from a {one.name} of {words.brief(one.points[-1][0])} keys"
                for one in series]
     return Figure(
-        name="recovery", kind="Opening a store", title="Opening takes " + ", and ".join(longest[:2]), where=fs, wide=False,
+        name="recovery", kind="Opening a store", where=fs, wide=False,
+        title="Opening takes " + ", and ".join(longest[:2]),
         about="The time that kv_open takes, right after a checkpoint or a log, in which each key is once, was written. "
               "Not cached: a checkpoint, after the page cache was emptied.",
         charts=[Chart("recovery", None, lambda width: draw_recovery(width, series))],

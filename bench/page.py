@@ -113,7 +113,8 @@ def caption_of(figure, about, server_date):
     """Where, when and how."""
     if figure.name.startswith("server"):
         return f"{about['machine']}; {figure.where}; server.csv of {server_date}. Medians of the rounds."
-    return f"{about['machine']}; {figure.where}; {run_of(about)}. Medians of the rounds."
+    medians = " Medians of the rounds." if about["rounds"] > 1 else ""
+    return f"{about['machine']}; {figure.where}; {run_of(about)}.{medians}"
 
 
 def run_of(about):
