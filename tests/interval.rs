@@ -261,3 +261,37 @@ fn closing_ends_the_thread_whatever_it_is_doing() {
         store.close().unwrap();
     }
 }
+
+/// What the system took of a record before the disk was full is cut off when the store gives up, so that the log ends with a
+/// record, and opening it needs no room.
+#[test]
+fn a_store_that_is_closed_on_a_full_disk_leaves_whole_records() {
+    for direct in [Direct::Works, Direct::NotOffered] {
+        let disk = SimDisk::new(3);
+        disk.set_direct(direct);
+        let store = open(&disk, 60_000).unwrap();
+        for number in 0..3u32 {
+            store.set(&number.to_be_bytes(), &[1; 20_000]).unwrap();
+        }
+        store.sync().unwrap();
+        for number in 3..6u32 {
+            store.set(&number.to_be_bytes(), &[2; 20_000]).unwrap();
+        }
+        // A part fits, then nothing.
+        disk.fail(Fault { call: Some(Call::Write), after: 0, times: u64::MAX, errno: libc::ENOSPC, short_first: true });
+        assert_eq!(store.close().unwrap_err().kind(), ErrorKind::NoSpace);
+        let log = disk.contents(format!("{DIR}/wal.log")).unwrap();
+        let mut rest = &log[..];
+        while let Ok(record) = format::decode(rest) {
+            rest = &rest[record.encoded_len()..];
+        }
+        assert!(rest.is_empty(), "{direct:?}: {} bytes behind the last record", rest.len());
+        // So there is nothing to be saved, for which there would be no room.
+        disk.heal();
+        let store = open(&disk, 60_000).unwrap();
+        let report = store.recovery_report();
+        assert_eq!((report.verdict, report.bytes_quarantined), (kvwal::Verdict::Clean, 0));
+        assert!(contents(&store).len() >= 3);
+        store.close().unwrap();
+    }
+}

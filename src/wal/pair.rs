@@ -548,10 +548,26 @@ impl LogPair {
 
     /// Makes all records durable and gives allocated space back.
     pub fn close(&self) -> Result<()> {
-        self.sync()?;
+        if let Err(error) = self.sync() {
+            self.cut_half_written();
+            return Err(error);
+        }
         let mut active = self.active.lock();
         active.retiring.as_mut().map_or(Ok(()), Writer::trim)?;
         active.writer.trim()
+    }
+
+    /// Cuts off what the system took of records that it would not take whole, and that are given up now: a closed log ends
+    /// with a record, and opening it must not need room for a quarantine.
+    fn cut_half_written(&self) {
+        let _alone = self.syncing.lock();
+        let active = self.active.lock();
+        if self.latch.check().is_err() {
+            return;
+        }
+        // If that fails, too, the next open finds a torn tail, as after a crash.
+        let (file, end) = (active.writer.file(), active.handed_over().end);
+        let _ = file.set_len(end).and_then(|()| file.sync_data());
     }
 
     /// Whether there is a log that the next complete checkpoint retires.
