@@ -235,6 +235,12 @@ fn examine(vfs: &dyn Vfs, dir: &Path, mode: RecoveryMode, purpose: Purpose) -> R
     if !names.log && !names.next {
         return Err(Error::corrupt(format!("{}: there is {} but no {LOG}", dir.display(), checkpoint::NAME)));
     }
+    // In this order, for whoever looks at an open store: should a checkpoint be completed in between, the second log is also the
+    // first, which is noticed, and not missing.
+    let next_file = match names.log && names.next {
+        true => Some(open_log(vfs, &dir.join(NEXT), purpose)?),
+        false => None,
+    };
     let log_path = dir.join(if names.log { LOG } else { NEXT });
     let log_file = open_log(vfs, &log_path, purpose)?;
     let log_first = scan::first_lsn(&*log_file, &log_path)?;
@@ -272,9 +278,9 @@ fn examine(vfs: &dyn Vfs, dir: &Path, mode: RecoveryMode, purpose: Purpose) -> R
     let log_scan = replay.scan(&*log_file, &log_path, log_first.unwrap_or(after + 1))?;
     let mut log =
         LogFile { file: log_file, path: log_path, scan: log_scan, fate: Fate::Keep, behind: Behind::default() };
-    let mut next = match names.log && names.next {
-        true => Some(examine_next(vfs, dir, &mut log, &mut replay)?),
-        false => None,
+    let mut next = match next_file {
+        Some(file) => Some(examine_next(file, dir, &mut log, &mut replay)?),
+        None => None,
     };
     let outcome = conclude(&mut log, next.as_mut(), &mut replay)?;
     replay.check_mode(mode, &outcome)?;
@@ -284,9 +290,8 @@ fn examine(vfs: &dyn Vfs, dir: &Path, mode: RecoveryMode, purpose: Purpose) -> R
 }
 
 /// Reads `wal.next` as far as it continues what was read before, and decides about `wal.log`.
-fn examine_next(vfs: &dyn Vfs, dir: &Path, log: &mut LogFile, replay: &mut Replay) -> Result<LogFile> {
+fn examine_next(file: Arc<dyn File>, dir: &Path, log: &mut LogFile, replay: &mut Replay) -> Result<LogFile> {
     let path = dir.join(NEXT);
-    let file = open_log(vfs, &path, replay.purpose)?;
     let first = scan::first_lsn(&*file, &path)?;
     let after = replay.report.checkpoint_lsn;
     let (mut fate, mut expected) = (Fate::Keep, log.scan.last_lsn + 1);

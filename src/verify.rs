@@ -9,7 +9,8 @@
 //!
 //! The owner of an open store may be in the middle of a write, or of a checkpoint, in which files change their names. So what
 //! is found wrong is believed only when another look finds the same in the same place; until then it is looked at again. What
-//! is never found wrong in the same place twice is a write that goes on.
+//! is never found wrong in the same place twice is a write that goes on. A file that was there a moment ago, and could not be
+//! opened then, has only got another name, however often that is so.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ use crate::wal::reader::Bad;
 use crate::wal::scan;
 
 /// How often a store is looked at that is different each time.
-const MOST_LOOKS: usize = 20;
+const MOST_LOOKS: usize = 50;
 /// How long a write that is under way is given to end.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
@@ -91,7 +92,8 @@ pub fn verify_on(vfs: &dyn Vfs, dir: &Path) -> Result<Verified> {
     let mut was_wrong = None;
     for looks in 1.. {
         let mut look = Look::at(vfs, dir)?;
-        if look.complaint().is_none() || look.complaint() == was_wrong {
+        let is_certain = look.complaint().is_none() || look.complaint() == was_wrong;
+        if is_certain && !look.missed_a_file() {
             return look.conclude(vfs, dir);
         }
         if looks == MOST_LOOKS {
@@ -119,6 +121,11 @@ impl Look {
         let started = Instant::now();
         let found = recovery::look(vfs, dir);
         Ok(Look { is_open, found, elapsed: started.elapsed() })
+    }
+
+    /// Whether a file went away between being looked up and being opened.
+    fn missed_a_file(&self) -> bool {
+        self.found.as_ref().is_err_and(|error| error.os_error() == Some(libc::ENOENT))
     }
 
     /// What is wrong, in words that say where.

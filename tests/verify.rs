@@ -116,7 +116,11 @@ fn an_open_store_is_found_clean_while_it_is_written_and_makes_checkpoints() {
             let verified = verified.unwrap();
             assert!(verified.is_open, "{sync:?}");
             assert_eq!((verified.report.verdict, &verified.bad, &verified.refused), (Verdict::Clean, &None, &None));
-            assert!(verified.report.checkpoint_lsn >= checkpoint_lsn && verified.report.last_lsn >= last, "{sync:?}");
+            let (report, at_least) = (&verified.report, (checkpoint_lsn, last));
+            assert!(
+                report.checkpoint_lsn >= checkpoint_lsn && report.last_lsn >= last,
+                "{sync:?} {at_least:?} {report:?}"
+            );
             last = verified.report.last_lsn;
         }
         store.close().unwrap();

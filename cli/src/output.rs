@@ -12,7 +12,7 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use crate::bytes;
-use crate::failure::{Failure, Result};
+use crate::failure::{Exit, Failure, Result};
 
 const BUFFER: usize = 64 << 10;
 
@@ -104,7 +104,12 @@ pub enum NewFile {
 }
 
 impl NewFile {
-    pub fn create(path: &Path) -> Result<NewFile> {
+    /// A file for what was in `store`, none of whose own files it may take the place of.
+    pub fn create(path: &Path, store: &Path) -> Result<NewFile> {
+        let (within, store) = (parent(path).canonicalize(), store.canonicalize());
+        if within.is_ok_and(|within| store.is_ok_and(|store| within == store)) {
+            return Err(Failure::new(Exit::NoOutput, format!("{} would lie in the store itself", path.display())));
+        }
         if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
             let file = File::options().write(true).open(path).map_err(|cause| Failure::io("open", path, &cause))?;
             return Ok(NewFile::Special { file: BufWriter::with_capacity(BUFFER, file), path: path.to_owned() });

@@ -210,7 +210,13 @@ impl File for OsFile {
         let read = |path: &str| fs::read_to_string(path).ok();
         let seen = read(&format!("/proc/self/fdinfo/{}", self.0.as_raw_fd())).and_then(|fdinfo| {
             let device = device_of(&fdinfo, &read("/proc/self/mountinfo")?)?;
-            Some(has_flock(&read("/proc/locks")?, device, inode))
+            // The kernel makes the list piece by piece: a lock may slip through while others come and go.
+            for _ in 0..LISTINGS {
+                if has_flock(&read("/proc/locks")?, device, inode) {
+                    return Some(true);
+                }
+            }
+            Some(false)
         });
         Ok(seen)
     }
@@ -290,6 +296,9 @@ fn device_of(fdinfo: &str, mounts: &str) -> Option<(u32, u32)> {
     let (major, minor) = device.split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
+
+/// How often a lock has to be missing in the kernel's list before it is believed not to be there.
+const LISTINGS: usize = 5;
 
 /// Whether there is an exclusive flock on a file, in a list as /proc/locks has it: number, kind, ADVISORY, WRITE, process,
 /// file as major:minor:inode, the first two in hexadecimal.

@@ -33,7 +33,7 @@ pub fn get(args: &args::Get, output: &mut Output) -> Result<Exit> {
         return not_found(&[&key], output);
     };
     if let Some(path) = &args.output {
-        let mut file = NewFile::create(path)?;
+        let mut file = NewFile::create(path, &args.store)?;
         file.write_all(&encoding.encode(&value)).map_err(|cause| Failure::output(path.display(), &cause))?;
         file.finish()?;
     } else if output.json {

@@ -15,7 +15,7 @@ pub fn dump(args: &args::Dump, output: &mut Output) -> Result<Exit> {
     let prefix = data::prefix(args.prefix.as_deref(), Encoding::Plain)?;
     let format = records::format(args.format, args.output.as_deref());
     // Before the store is opened, which may take long.
-    let file = args.output.as_deref().map(NewFile::create).transpose()?;
+    let file = args.output.as_deref().map(|path| NewFile::create(path, &args.store)).transpose()?;
     let store = opening::for_reading(&args.store)?;
     let bar = progress::bar("dumping", store.stats().keys);
     let write_all = |to: &mut dyn Write| -> Result<io::Result<()>> {

@@ -138,6 +138,9 @@ fn a_full_disk_leaves_no_half_a_dump() {
         place.sh(&format!("$KVWAL {command} > /dev/full")).failed(73, "write standard output: No space left on device");
     }
     place.run(&["dump", "s", "-o", "/dev/full"]).failed(73, "write /dev/full: No space left on device");
+    for own in ["s/wal.log", "./s/dump"] {
+        place.run(&["dump", "s", "-o", own]).failed(73, "would lie in the store itself");
+    }
     place.run(&["dump", "s", "-o", "no/such/directory"]).failed(66, "create a file beside no/such/directory");
 }
 
