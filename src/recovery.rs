@@ -237,10 +237,7 @@ fn examine(vfs: &dyn Vfs, dir: &Path, mode: RecoveryMode, purpose: Purpose) -> R
     }
     // In this order, for whoever looks at an open store: should a checkpoint be completed in between, the second log is also the
     // first, which is noticed, and not missing.
-    let next_file = match names.log && names.next {
-        true => Some(open_log(vfs, &dir.join(NEXT), purpose)?),
-        false => None,
-    };
+    let next_file = (names.log && names.next).then(|| open_log(vfs, &dir.join(NEXT), purpose)).transpose()?;
     let log_path = dir.join(if names.log { LOG } else { NEXT });
     let log_file = open_log(vfs, &log_path, purpose)?;
     let log_first = scan::first_lsn(&*log_file, &log_path)?;
@@ -278,10 +275,7 @@ fn examine(vfs: &dyn Vfs, dir: &Path, mode: RecoveryMode, purpose: Purpose) -> R
     let log_scan = replay.scan(&*log_file, &log_path, log_first.unwrap_or(after + 1))?;
     let mut log =
         LogFile { file: log_file, path: log_path, scan: log_scan, fate: Fate::Keep, behind: Behind::default() };
-    let mut next = match next_file {
-        Some(file) => Some(examine_next(file, dir, &mut log, &mut replay)?),
-        None => None,
-    };
+    let mut next = next_file.map(|file| examine_next(file, dir, &mut log, &mut replay)).transpose()?;
     let outcome = conclude(&mut log, next.as_mut(), &mut replay)?;
     replay.check_mode(mode, &outcome)?;
     let Replay { table, report, .. } = replay;

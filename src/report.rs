@@ -16,6 +16,17 @@ pub enum Verdict {
     Damaged = 2,
 }
 
+impl Verdict {
+    /// In one word: clean, torn or damaged.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Clean => "clean",
+            Verdict::Torn => "torn",
+            Verdict::Damaged => "damaged",
+        }
+    }
+}
+
 /// What recovery found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {

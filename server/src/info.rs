@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use kvwal::{SyncMode, Verdict};
+use kvwal::SyncMode;
 
 use crate::command::is;
 use crate::command::server::REDIS_VERSION;
@@ -72,11 +72,6 @@ fn persistence(server: &Server, lines: &mut Lines) {
         SyncMode::Interval => "interval",
         SyncMode::None => "none",
     };
-    let verdict = match report.verdict {
-        Verdict::Clean => "clean",
-        Verdict::Torn => "torn",
-        Verdict::Damaged => "damaged",
-    };
     lines.put("loading", 0);
     lines.put("sync_mode", sync);
     lines.put("last_lsn", stats.last_lsn);
@@ -89,7 +84,7 @@ fn persistence(server: &Server, lines: &mut Lines) {
     lines.put("rdb_bgsave_in_progress", u8::from(server.saving.is_running()));
     lines.put("rdb_last_save_time", server.last_save());
     lines.put("rdb_last_bgsave_status", if server.saving == Saving::Failed { "err" } else { "ok" });
-    lines.put("recovery_verdict", verdict);
+    lines.put("recovery_verdict", report.verdict.word());
     lines.put("recovery_checkpoint_lsn", report.checkpoint_lsn);
     lines.put("recovery_last_lsn", report.last_lsn);
     lines.put("recovery_records_replayed", report.records_replayed);

@@ -92,7 +92,7 @@ fn stat_offline(dir: &Path) -> Result<Statistics> {
     }
     Ok(Statistics {
         is_open: verified.is_open,
-        verdict: verdict_name(verified.report.verdict),
+        verdict: verified.report.verdict.word(),
         keys: verified.keys,
         value_bytes: verified.value_bytes,
         checkpoint_lsn: verified.report.checkpoint_lsn,
@@ -112,7 +112,7 @@ fn stat_opened(dir: &Path) -> Result<Statistics> {
     opening::close(store)?;
     Ok(Statistics {
         is_open: false,
-        verdict: verdict_name(report.verdict),
+        verdict: report.verdict.word(),
         keys,
         value_bytes: bytes,
         checkpoint_lsn,
@@ -129,14 +129,6 @@ pub fn look_at(dir: &Path) -> Result<Verified> {
     opening::check_exists(dir)?;
     let _progress = progress::spinner(format!("reading {}", dir.display()));
     Ok(kvwal::verify(dir)?)
-}
-
-pub fn verdict_name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Clean => "clean",
-        Verdict::Torn => "torn",
-        Verdict::Damaged => "damaged",
-    }
 }
 
 /// What is wrong with a store, as a verdict on all of it.
