@@ -1,7 +1,7 @@
 /*
- * kvwal.hpp as a C++ program uses it: stores, batches and logs, in the form that throws and in the form that does not.
- * What the calls below it do is tested in C; here it matters that nothing gets lost on the way, that errors arrive with
- * their code and words, that no exception passes through C, and that handles are closed once.
+ * kvwal.hpp as a C++ program uses it: stores, batches, transactions, feeds and logs, in the form that throws and in the
+ * form that does not. What the calls below it do is tested in C; here it matters that nothing gets lost on the way, that
+ * errors arrive with their code and words, that no exception passes through C, and that handles are closed once.
  *
  * Compiled without exceptions, too; then the tests of what is thrown are replaced by one of what happens instead.
  *
@@ -9,6 +9,7 @@
  */
 #include "kvwal.hpp"
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -17,7 +18,9 @@
 #include <fstream>
 #include <map>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 namespace {
@@ -140,6 +143,17 @@ std::string every_byte()
     return bytes;
 }
 
+void flip_bit_at(const std::string &path, std::streamoff offset)
+{
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(offset);
+    const int byte = file.get();
+    CHECK(byte != EOF);
+    file.seekp(offset);
+    file.put(static_cast<char>(byte ^ 1));
+    CHECK(file.good());
+}
+
 using Pairs = std::vector<std::pair<std::string, std::string>>;
 
 Pairs all_with(const kvwal::Store &store, std::string_view prefix)
@@ -160,6 +174,11 @@ template <class Owner> constexpr bool moves_only()
 void test_types()
 {
     static_assert(moves_only<kvwal::Store>() && moves_only<kvwal::Batch>() && moves_only<kvwal::Log>());
+    static_assert(moves_only<kvwal::Tail>());
+    static_assert(!std::is_copy_constructible_v<kvwal::Transaction>);
+    static_assert(!std::is_move_constructible_v<kvwal::Transaction>);
+    static_assert(std::is_base_of_v<kvwal::Error, kvwal::Lagged>);
+    static_assert(std::is_nothrow_copy_constructible_v<kvwal::Lagged>);
     static_assert(std::is_base_of_v<std::runtime_error, kvwal::Error>);
     static_assert(std::is_nothrow_copy_constructible_v<kvwal::Error>);
 
@@ -167,11 +186,14 @@ void test_types()
     [[maybe_unused]] kvwal::Store store;
     [[maybe_unused]] kvwal::Batch batch(error);
     [[maybe_unused]] char room[1];
+    [[maybe_unused]] const std::string dir;
     [[maybe_unused]] const std::chrono::milliseconds ttl = 1ms;
     static_assert(noexcept(store.set("", "", error)) && noexcept(store.set("", "", ttl, error)));
     static_assert(noexcept(store.del("", error)) && noexcept(store.write(batch, error)));
     static_assert(noexcept(store.get_into("", room, 1, error)) && noexcept(store.stats(error)));
     static_assert(noexcept(store.close(error)) && !noexcept(store.close()) && !noexcept(store.set("", "")));
+    static_assert(noexcept(store.set_if_absent("", "", error)) && noexcept(store.compare_and_set("", "", "", error)));
+    static_assert(noexcept(kvwal::verify(dir, error)) && noexcept(store.backup(dir, error)));
     static_assert(std::is_same_v<decltype(store.get("")), std::optional<std::string>>);
 }
 
@@ -341,6 +363,341 @@ void test_report_and_stats()
     CHECK_FINE(store.checkpoint(error));
 }
 
+/* ---- Transactions ---- */
+
+using kvwal::Transaction;
+
+void test_transact()
+{
+    const TempDir dir;
+    kvwal::Store store = kvwal::Store::open(dir / "store");
+    store.set("there", "before");
+    store.set("gone", "soon");
+    const uint64_t commits = store.stats().commits;
+    int runs = 0;
+    const auto change = [&runs](Transaction &transaction) {
+        runs++;
+        const std::optional<std::string_view> first = transaction.get("there");
+        CHECK(first == "before" && transaction.get("none") == std::nullopt);
+        transaction.set("there", "after");
+        CHECK_FINE(transaction.set(every_byte(), every_byte(), error));
+        transaction.set("hour", "1", 1h);
+        CHECK_FINE(transaction.set("minute", "2", 60000ms, error));
+        CHECK(transaction.del("gone") && !transaction.del("gone"));
+        CHECK_FINE(CHECK(!transaction.del("gone", error)));
+        CHECK(transaction.get("there") == "after" && transaction.get("gone") == std::nullopt);
+        CHECK_FINE(CHECK(transaction.get(every_byte(), error) == every_byte()));
+        // What was found stays, although the key has been set since.
+        CHECK(first == "before" && kv_txn_set(transaction.native_handle(), "", 0, "", 0) == KV_OK);
+    };
+    CHECK(store.transact(change));
+    CHECK(runs == 1 && store.stats().commits == commits + 1);
+    const Pairs all = {
+        {"", ""}, {every_byte(), every_byte()}, {"hour", "1"}, {"minute", "2"}, {"there", "after"}};
+    CHECK(all_with(store, "") == all);
+    CHECK_FINE(CHECK(store.transact([](Transaction &transaction) { return transaction.del(""); }, error)));
+    CHECK(store.get("") == std::nullopt);
+}
+
+void test_transact_changes_nothing()
+{
+    const TempDir dir;
+    kvwal::Store store = kvwal::Store::open(dir / "store");
+    store.set("there", "before");
+    const auto refuse = [](Transaction &transaction) {
+        transaction.set("there", "after");
+        transaction.set("new", "1");
+        return false;
+    };
+    CHECK(!store.transact(refuse));
+    CHECK_FINE(CHECK(!store.transact(refuse, error)));
+    CHECK(all_with(store, "") == Pairs({{"there", "before"}}));
+    CHECK(store.stats().commits == 1);
+}
+
+/* Words and codes of what is wrong inside arrive there, and the rest is committed. */
+void test_transact_misuse()
+{
+    const TempDir dir;
+    kvwal::Store store = kvwal::Store::open(dir / "store");
+    const std::string too_long(KV_MAX_KEY_LEN + 1, 'k');
+    const auto nothing = [](Transaction &) {};
+    const auto misuse = [&](Transaction &transaction) {
+        CHECK_THROWS(transaction.get(too_long), Errc::too_large, "kv_txn_get");
+        CHECK_THROWS(transaction.set(too_long, ""), Errc::too_large, "kv_txn_set");
+        CHECK_THROWS(transaction.set("key", "", 0ms), Errc::invalid, "kv_txn_set_ttl");
+        CHECK_THROWS(transaction.del(too_long), Errc::too_large, "kv_txn_del");
+        CHECK_ERROR(CHECK(transaction.get(too_long, error) == std::nullopt), Errc::too_large);
+        CHECK_ERROR(transaction.set(too_long, "", error), Errc::too_large);
+        CHECK_ERROR(transaction.set("key", "", -1h, error), Errc::invalid);
+        CHECK_ERROR(CHECK(!transaction.del(too_long, error)), Errc::too_large);
+        CHECK_THROWS(store.set("key", "value"), Errc::invalid, "transaction");
+        CHECK_ERROR(CHECK(!store.set_if_absent("key", "value", error)), Errc::invalid);
+        CHECK_ERROR(CHECK(!store.transact(nothing, error)), Errc::invalid);
+        CHECK_ERROR(store.checkpoint(error), Errc::invalid);
+        transaction.set("done", "yes");
+        CHECK(store.get("done") == std::nullopt);
+    };
+    CHECK(store.transact(misuse));
+    CHECK(all_with(store, "") == Pairs({{"done", "yes"}}));
+}
+
+void test_conditional_writes()
+{
+    const TempDir dir;
+    kvwal::Store store = kvwal::Store::open(dir / "store");
+    CHECK(!store.compare_and_set("key", "", "1"));
+    CHECK(store.set_if_absent("key", "1") && !store.set_if_absent("key", "2"));
+    CHECK_FINE(CHECK(!store.set_if_absent("key", "2", error)));
+    CHECK(!store.compare_and_set("key", "12", "3") && store.get("key") == "1");
+    CHECK(store.compare_and_set("key", "1", every_byte()));
+    CHECK_FINE(CHECK(!store.compare_and_set("key", "1", "3", error)));
+    CHECK_FINE(CHECK(store.compare_and_set("key", every_byte(), "", error)));
+    CHECK(store.get("key") == "" && store.stats().sets == 3);
+    CHECK_THROWS(store.set_if_absent(std::string(KV_MAX_KEY_LEN + 1, 'k'), ""), Errc::too_large, "kv_set_if_absent");
+    CHECK_THROWS(store.compare_and_set(std::string(KV_MAX_KEY_LEN + 1, 'k'), "", ""), Errc::too_large, "kv_compare");
+}
+
+constexpr int THREADS = 8;
+
+/* Runs a part of a test in several threads, which tells each its number. */
+template <class Part> void in_threads(Part part)
+{
+    std::vector<std::thread> threads;
+    for (int number = 0; number < THREADS; number++) {
+        threads.emplace_back([&part, number] { part(number); });
+    }
+    for (std::thread &thread : threads) {
+        thread.join();
+    }
+}
+
+/* Waits until all of them are about to make a call that does not end, and then for long enough to be in it. */
+void until_waiting(const std::atomic<int> &about_to_wait)
+{
+    while (about_to_wait < THREADS) {
+        std::this_thread::yield();
+    }
+    std::this_thread::sleep_for(20ms);
+}
+
+/*
+ * Runs a part of a test in several threads that come to the store while a transaction holds it up. So they have to
+ * share a group, in which one of them runs the works of the others.
+ */
+template <class Part> void in_one_group(kvwal::Store &store, Part part)
+{
+    std::atomic<bool> held_up = {false};
+    std::atomic<int> coming = {0};
+    std::thread first([&] {
+        const auto hold_up = [&](Transaction &) {
+            held_up = true;
+            until_waiting(coming);
+        };
+        CHECK(store.transact(hold_up));
+    });
+    in_threads([&](int number) {
+        while (!held_up) {
+            std::this_thread::yield();
+        }
+        coming++;
+        part(number);
+    });
+    first.join();
+}
+
+void count_up(Transaction &transaction)
+{
+    const std::string before(transaction.get("count").value_or("0"));
+    transaction.set("count", std::to_string(std::stoi(before) + 1));
+}
+
+/* Eight threads count, and none gets in between, wherever the work runs. */
+void test_transact_in_threads()
+{
+    const TempDir dir;
+    kvwal::Store store = kvwal::Store::open(dir / "store");
+    std::atomic<int> elsewhere = {0}, counted = {0};
+    in_one_group(store, [&](int) {
+        const std::thread::id caller = std::this_thread::get_id();
+        for (int round = 0; round < 50; round++) {
+            const bool keep = round % 5 != 0;
+            const auto work = [&](Transaction &transaction) {
+                elsewhere += std::this_thread::get_id() != caller;
+                count_up(transaction);
+                return keep;
+            };
+            CHECK(store.transact(work) == keep);
+            counted += keep;
+        }
+    });
+    CHECK(store.get("count") == std::to_string(counted) && counted == THREADS * 40);
+    CHECK(elsewhere > 0);
+}
+
+/* ---- Backups, and a look from outside ---- */
+
+void test_backup()
+{
+    const TempDir dir;
+    kvwal::Store store = kvwal::Store::open(dir / "store");
+    store.set("name", "Ada");
+    store.backup(dir / "backup");
+    store.set("name", "Grace");
+    CHECK_FINE(store.backup(dir / "second", error));
+    CHECK(kvwal::Store::open(dir / "backup", only_existing()).get("name") == "Ada");
+    CHECK(kvwal::Store::open(dir / "second", only_existing()).get("name") == "Grace");
+
+    CHECK_THROWS(store.backup(dir / "backup"), Errc::invalid, dir / "backup");
+    CHECK_THROWS(store.backup(dir / "no/such"), Errc::io, "No such file");
+    CHECK_THROWS(store.backup(std::string("a\0b", 3)), Errc::invalid, "NUL");
+    CHECK_ERROR(store.backup(dir / "backup", error), Errc::invalid);
+    CHECK_ERROR(store.backup(std::string("a\0b", 3), error), Errc::invalid);
+}
+
+void test_verify()
+{
+    const TempDir dir;
+    {
+        kvwal::Store store = kvwal::Store::open(dir / "store");
+        for (const char *key : {"1", "2", "3"}) {
+            store.set(key, "value");
+        }
+        const kvwal::Verified verified = kvwal::verify(dir / "store");
+        CHECK(verified.verdict == KV_TAIL_CLEAN && verified.refused == 0 && verified.is_open != 0);
+        CHECK(verified.records == 3 && verified.keys == 3 && verified.value_bytes == 15 && verified.last_lsn == 3);
+    }
+    flip_bit_at(dir / "store/wal.log", 50);
+    kvwal::Verified damaged = {};
+    CHECK_FINE(damaged = kvwal::verify(dir / "store", error));
+    CHECK(damaged.verdict == KV_TAIL_DAMAGED && damaged.is_open == 0);
+    CHECK(std::string(damaged.bad_file) == "wal.log" && damaged.bad_lsn == 2 && damaged.reason[0] != '\0');
+    CHECK(damaged.next_size == UINT64_MAX && damaged.records_behind == 1);
+
+    CHECK_THROWS(kvwal::verify(dir / "missing"), Errc::io, dir / "missing");
+    CHECK_THROWS(kvwal::verify(std::string("a\0b", 3)), Errc::invalid, "NUL");
+    CHECK_ERROR(kvwal::verify(dir / "missing", error), Errc::io);
+    CHECK_ERROR(kvwal::verify(std::string("a\0b", 3), error), Errc::invalid);
+}
+
+/* ---- Feeds ---- */
+
+void test_tail()
+{
+    const TempDir dir;
+    kvwal::Store store = kvwal::Store::open(dir / "store");
+    kvwal::Tail tail = store.tail(1);
+    CHECK(tail.next(0ms) == std::nullopt && tail.next(-1ms) == std::nullopt);
+    kvwal::Batch batch;
+    batch.set("b", every_byte());
+    batch.del("a");
+    store.set("a", "1", 1h);
+    store.write(batch);
+
+    const std::optional<WALRecord> first = tail.next();
+    CHECK(first && first->lsn == 1 && first->op == WALOp::PUT && first->key == "a" && first->value == "1");
+    CHECK(first->expires_at && !first->in_batch);
+    std::optional<WALRecord> record;
+    CHECK_FINE(record = tail.next(0ms, error));
+    CHECK(record && record->lsn == 2 && record->key == "b" && record->value == every_byte() && record->in_batch);
+    kvwal::Tail moved = std::move(tail);
+    record = moved.next(kvwal::forever);
+    CHECK(record && record->lsn == 3 && record->op == WALOp::DELETE && record->key == "a" && !record->in_batch);
+
+    // More than one step of waiting, in which nothing comes.
+    const auto began = std::chrono::steady_clock::now();
+    CHECK_FINE(CHECK(moved.next(120ms, error) == std::nullopt));
+    CHECK(std::chrono::steady_clock::now() - began >= 119ms);
+    CHECK(moved.checkpoint_lsn() == 0 && moved.native_handle() != nullptr);
+    CHECK(store.tail(3).next()->lsn == 3);
+    CHECK_THROWS(store.tail(5), Errc::invalid, "is it another store's?");
+    CHECK_ERROR(store.tail(5, error), Errc::invalid);
+    CHECK_FINE(CHECK(store.tail(4, error).next(0ms) == std::nullopt));
+}
+
+void test_tail_lags()
+{
+    const TempDir dir;
+    kvwal::Store store = kvwal::Store::open(dir / "store");
+    kvwal::Tail tail = store.tail(1);
+    store.set("a", "1");
+    store.set("b", "2");
+    store.checkpoint();
+    store.set("c", "3");
+    CHECK_ERROR(CHECK(tail.next(kvwal::forever, error) == std::nullopt), Errc::lagged);
+    CHECK(tail.checkpoint_lsn() == 2);
+    CHECK_THROWS(tail.next(), Errc::lagged, "begin again behind the checkpoint of LSN 2");
+#ifdef __cpp_exceptions
+    try {
+        tail.next();
+        fail(__LINE__, "nothing was thrown");
+    } catch (const kvwal::Lagged &lagged) {
+        CHECK(lagged.checkpoint_lsn() == 2);
+    }
+#endif
+    tail = store.tail(tail.checkpoint_lsn() + 1);
+    CHECK(tail.next()->key == "c" && tail.checkpoint_lsn() == 0);
+}
+
+/* What a feed that is closed, moved from, or was never open, answers. */
+void check_no_tail(kvwal::Tail &tail)
+{
+    CHECK(tail.native_handle() == nullptr && tail.checkpoint_lsn() == 0);
+    CHECK_THROWS(tail.next(), Errc::invalid, "kv_tail_next");
+    CHECK_ERROR(CHECK(tail.next(kvwal::forever, error) == std::nullopt), Errc::invalid);
+    tail.close();
+    CHECK_FINE(tail.close(error));
+}
+
+/* Closing a feed, or its store, ends the waiting of every thread. */
+void test_tail_closed_while_others_wait()
+{
+    const TempDir dir;
+    kvwal::Store store = kvwal::Store::open(dir / "store");
+    kvwal::Tail shared = store.tail(1);
+    std::atomic<int> about_to_wait = {0};
+    std::thread closing([&] {
+        until_waiting(about_to_wait);
+        shared.close();
+    });
+    in_threads([&](int) {
+        about_to_wait++;
+        CHECK_ERROR(CHECK(shared.next(kvwal::forever, error) == std::nullopt), Errc::invalid);
+    });
+    closing.join();
+    check_no_tail(shared);
+
+    about_to_wait = 0;
+    closing = std::thread([&] {
+        until_waiting(about_to_wait);
+        store.close();
+    });
+    in_threads([&](int) {
+        kvwal::Tail own = store.tail(1);
+        about_to_wait++;
+        CHECK_ERROR(CHECK(own.next(kvwal::forever, error) == std::nullopt), Errc::invalid);
+        CHECK(std::strstr(kv_errmsg(), "closed") != nullptr);
+    });
+    closing.join();
+}
+
+void test_no_tail()
+{
+    const TempDir dir;
+    kvwal::Store store = kvwal::Store::open(dir / "store");
+    kvwal::Tail never_open;
+    check_no_tail(never_open);
+    kvwal::Tail tail = store.tail(1);
+    kvwal::Tail moved = std::move(tail);
+    check_no_tail(tail);
+    CHECK_FINE(moved.next(0ms, error));
+    moved.close();
+    check_no_tail(moved);
+    std::error_code error;
+    kvwal::Tail refused = store.tail(100, error);
+    check_no_tail(refused);
+}
+
 /* ---- Errors ---- */
 
 void test_codes()
@@ -353,6 +710,7 @@ void test_codes()
     CHECK(make_error_code(Errc::invalid) == std::errc::invalid_argument);
     CHECK(make_error_code(Errc::no_memory) == std::errc::not_enough_memory);
     CHECK(make_error_code(Errc::io) == std::errc::io_error);
+    CHECK(make_error_code(Errc::lagged).message() == kv_strerror(KV_LAGGED));
     CHECK(make_error_code(Errc::corrupt).default_error_condition().category() == kvwal::category());
 }
 
@@ -371,6 +729,25 @@ void test_open_errors()
     CHECK_ERROR(kvwal::Log::open(cut_short, error), Errc::invalid);
     CHECK_ERROR(kvwal::replay(cut_short, 0, [](const WALRecord &) {}, error), Errc::invalid);
     CHECK(!std::filesystem::exists(dir / "store"));
+}
+
+/* Root may do everything, so then it is nobody who tries. */
+void test_no_permission()
+{
+    const TempDir dir;
+    kvwal::Store store = kvwal::Store::open(dir / "store");
+    store.close();
+    CHECK(mkdir((dir / "closed").c_str(), 0500) == 0 && chmod((dir / "store").c_str(), 0) == 0);
+    const auto refused = [&dir] {
+        CHECK(geteuid() != 0 || seteuid(65534) == 0);
+        CHECK_THROWS(kvwal::Store::open(dir / "closed/store"), Errc::io, "Permission denied");
+        CHECK_ERROR(kvwal::Store::open(dir / "closed/store", {}, error), Errc::io);
+        CHECK_THROWS(kvwal::Store::open(dir / "store"), Errc::io, dir / "store");
+        CHECK_THROWS(kvwal::verify(dir / "store"), Errc::io, "Permission denied");
+        CHECK_ERROR(kvwal::verify(dir / "store", error), Errc::io);
+    };
+    in_child(refused);
+    CHECK(chmod((dir / "store").c_str(), 0700) == 0);
 }
 
 void test_too_large()
@@ -407,25 +784,18 @@ void test_forked()
 {
     const TempDir dir;
     kvwal::Store store = kvwal::Store::open(dir / "store");
+    kvwal::Tail tail = store.tail(1);
     store.set("name", "Ada");
-    const auto refused = [&store] {
+    const auto refused = [&store, &tail] {
         CHECK_THROWS(store.get("name"), Errc::forked, "kv_get");
         CHECK_ERROR(store.set("name", "Eve", error), Errc::forked);
+        CHECK_ERROR(store.transact([](Transaction &) {}, error), Errc::forked);
+        CHECK_ERROR(tail.next(kvwal::forever, error), Errc::forked);
+        CHECK_ERROR(tail.close(error), Errc::forked);
         CHECK_ERROR(store.close(error), Errc::forked);
     };
     in_child(refused);
     CHECK(store.get("name") == "Ada");
-}
-
-void flip_bit_at(const std::string &path, std::streamoff offset)
-{
-    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
-    file.seekg(offset);
-    const int byte = file.get();
-    CHECK(byte != EOF);
-    file.seekp(offset);
-    file.put(static_cast<char>(byte ^ 1));
-    CHECK(file.good());
 }
 
 void test_damaged()
@@ -484,6 +854,14 @@ void check_no_store(kvwal::Store &store)
     CHECK_ERROR(store.sync(error), Errc::invalid);
     CHECK_ERROR(store.checkpoint(error), Errc::invalid);
     CHECK_ERROR(store.recovery_report(error), Errc::invalid);
+    CHECK_THROWS(store.transact([](Transaction &) {}), Errc::invalid, "kv_transact");
+    CHECK_THROWS(store.tail(1), Errc::invalid, "kv_tail_open");
+    CHECK_THROWS(store.backup("/nowhere"), Errc::invalid, "kv_backup");
+    CHECK_ERROR(CHECK(!store.transact([](Transaction &) {}, error)), Errc::invalid);
+    CHECK_ERROR(CHECK(!store.set_if_absent("a", "1", error)), Errc::invalid);
+    CHECK_ERROR(CHECK(!store.compare_and_set("a", "1", "2", error)), Errc::invalid);
+    CHECK_ERROR(store.tail(1, error), Errc::invalid);
+    CHECK_ERROR(store.backup("/nowhere", error), Errc::invalid);
     store.close();
     CHECK_FINE(store.close(error));
 }
@@ -605,6 +983,35 @@ void test_callback_throws()
     CHECK(caught_from([&] { kvwal::replay(dir / "store/wal.log", 1, throwing_too, error); }) == 12);
 }
 
+/* What a work throws reaches the caller of transact(), on whatever thread the work runs, and nothing is changed. */
+void test_work_throws()
+{
+    const TempDir dir;
+    kvwal::Store store = kvwal::Store::open(dir / "store");
+    std::atomic<int> elsewhere = {0};
+    in_one_group(store, [&](int number) {
+        const std::thread::id caller = std::this_thread::get_id();
+        const int mine = number * 1000 + 1;
+        for (int round = 0; round < 50; round++) {
+            const auto throwing = [&](Transaction &transaction) {
+                elsewhere += std::this_thread::get_id() != caller;
+                transaction.set("changed", "yes");
+                throw Mine{mine + round};
+            };
+            std::error_code error;
+            CHECK(caught_from([&] { store.transact(throwing); }) == mine + round);
+            CHECK(caught_from([&] { store.transact(throwing, error); }) == mine + round);
+            CHECK(store.transact(count_up));
+        }
+    });
+    CHECK(elsewhere > 0);
+    CHECK(all_with(store, "") == Pairs({{"count", std::to_string(THREADS * 50)}}));
+
+    // Also what the calls inside throw, with the words of the thread that they ran on.
+    const auto too_large = [](Transaction &transaction) { transaction.get(std::string(KV_MAX_KEY_LEN + 1, 'k')); };
+    CHECK_THROWS(store.transact(too_large), Errc::too_large, "kv_txn_get");
+}
+
 #else
 
 /* Where the other form would throw. */
@@ -623,6 +1030,11 @@ void test_callback_throws()
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
+/* Nothing can. */
+void test_work_throws()
+{
+}
+
 #endif
 
 struct Test {
@@ -639,8 +1051,20 @@ const Test TESTS[] = {
     {"batches", test_batch},
     {"scans", test_scan},
     {"report and statistics", test_report_and_stats},
+    {"transactions", test_transact},
+    {"a transaction that is refused changes nothing", test_transact_changes_nothing},
+    {"what is wrong inside a transaction", test_transact_misuse},
+    {"conditional writes", test_conditional_writes},
+    {"transactions in 8 threads", test_transact_in_threads},
+    {"backups", test_backup},
+    {"a look from outside", test_verify},
+    {"feeds", test_tail},
+    {"a feed that lags", test_tail_lags},
+    {"a feed, or its store, closed while others wait", test_tail_closed_while_others_wait},
+    {"a feed that is closed, moved from, never open", test_no_tail},
     {"codes and conditions", test_codes},
     {"stores that cannot be opened", test_open_errors},
+    {"no permission", test_no_permission},
     {"keys that are too long", test_too_large},
     {"a locked store names its owner", test_locked},
     {"a store in a forked child", test_forked},
@@ -650,6 +1074,7 @@ const Test TESTS[] = {
     {"the log alone", test_log},
     {"records that cannot exist", test_impossible_records},
     {"exceptions from callbacks, or none at all", test_callback_throws},
+    {"exceptions from transactions, on any thread", test_work_throws},
 };
 
 } // namespace

@@ -1,6 +1,6 @@
 /*
- * kvwal for C++17: stores, batches and logs that close themselves, and the records of the log as values. Header-only,
- * over kvwal.h, which says in full what each call does and when it waits for the disk; link with -lkvwal.
+ * kvwal for C++17: stores, batches, feeds and logs that close themselves, and the records of the log as values.
+ * Header-only, over kvwal.h, which says in full what each call does and when it waits for the disk; link with -lkvwal.
  *
  * Example
  *
@@ -27,15 +27,17 @@
  *     the words of kv_errmsg(). The other takes a std::error_code at the end, which it sets or clears, and throws
  *     nothing of its own; kv_errmsg() has the words until this thread's next call. Where it is not noexcept, it makes
  *     strings or vectors, which may throw std::bad_alloc, or calls a function of yours.
- *   - Store, Batch and Log own a handle and can be moved, not copied. What was moved from or closed refuses every call
- *     but close() with Errc::invalid. Destructors close, and nobody learns what came of it: call close() where that
- *     matters.
- *   - A function that is passed to scan() or replay() returns nothing, or false to end it. What it throws, the
- *     caller of scan() or replay() catches.
- *   - A Store serves any number of threads; only what ends or moves it must not happen beside another call on it. A
- *     Batch or a Log serves one thread at a time.
+ *   - Store, Batch, Tail and Log own a handle and can be moved, not copied. What was moved from or closed refuses
+ *     every call but close() with Errc::invalid. Destructors close, and nobody learns what came of it: call close()
+ *     where that matters.
+ *   - A function that is passed to scan() or replay() returns nothing, or false to end it; one that is passed to
+ *     transact() nothing, or false to change nothing. What it throws, the caller of scan(), replay() or transact()
+ *     catches, on whatever thread it ran.
+ *   - A Store serves any number of threads; only what ends or moves it must not happen beside another call on it. So
+ *     does a Tail, and close() may come beside its other calls. A Batch or a Log serves one thread at a time.
  *   - Without exceptions (-fno-exceptions) the throwing form ends the program where it would throw, as the standard
  *     library's does.
+ *   - kv_errmsg(), kv_strerror() and kv_version() have no other name here: call them as they are.
  *
  * The log's records as values
  *
@@ -55,12 +57,14 @@
 #ifndef KVWAL_HPP
 #define KVWAL_HPP
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <stdexcept>
@@ -81,6 +85,7 @@ namespace kvwal {
 enum class Errc : int {
     not_found = KV_NOT_FOUND,
     conflict = KV_CONFLICT,
+    lagged = KV_LAGGED,
     invalid = KV_INVALID,
     too_large = KV_TOO_LARGE,
     no_memory = KV_NO_MEMORY,
@@ -121,6 +126,30 @@ public:
 
 private:
     std::error_code code_;
+};
+
+/* What Tail::next() throws when the next record is in no log any more. */
+class Lagged : public Error {
+public:
+    explicit Lagged(uint64_t checkpoint_lsn)
+        : Error(make_error_code(Errc::lagged), words(checkpoint_lsn).c_str()), checkpoint_lsn_(checkpoint_lsn)
+    {
+    }
+
+    /* LSN of a checkpoint that covers the record: begin again with what the store holds, and a feed from the next. */
+    uint64_t checkpoint_lsn() const noexcept
+    {
+        return checkpoint_lsn_;
+    }
+
+private:
+    static std::string words(uint64_t checkpoint_lsn)
+    {
+        const std::string what = std::string("kv_tail_next: ") + kv_strerror(KV_LAGGED);
+        return what + "; begin again behind the checkpoint of LSN " + std::to_string(checkpoint_lsn);
+    }
+
+    uint64_t checkpoint_lsn_;
 };
 
 /* Not part of the interface. */
@@ -216,6 +245,10 @@ struct Release {
     {
         kv_batch_free(batch);
     }
+    void operator()(kv_tail *tail) const noexcept
+    {
+        static_cast<void>(kv_tail_close(tail));
+    }
     void operator()(wal_writer *log) const noexcept
     {
         static_cast<void>(wal_close(log));
@@ -230,7 +263,7 @@ template <class Handle> using Owned = std::unique_ptr<Handle, Release>;
 
 /*
  * A caller's function on its way through C. No exception may pass the frames of C, so it is caught below them, ends the
- * walk, and is thrown again above them.
+ * walk or the transaction, and is thrown again above them.
  */
 template <class Visit> class Passenger {
 public:
@@ -559,7 +592,7 @@ private:
     detail::Owned<wal_writer> handle_;
 };
 
-/* ---- The store ---- */
+/* ---- How to open a store, and what it tells about itself ---- */
 
 /* When a write returns. */
 enum class SyncMode : int {
@@ -599,6 +632,9 @@ struct Options {
 /* Counters and sizes of an open store; see kvwal.h. */
 using Stats = kv_stats;
 
+/* What a store's files hold; see kvwal.h. */
+using Verified = kv_verified;
+
 namespace detail {
 
 inline kv_options to_c(const Options &options) noexcept
@@ -614,13 +650,34 @@ inline kv_options to_c(const Options &options) noexcept
     return c;
 }
 
-template <class Visit>
-int scan_one(void *ctx, const void *key, std::size_t key_len, const void *value, std::size_t value_len) noexcept
+inline Verified nothing_verified() noexcept
 {
-    return static_cast<Passenger<Visit> *>(ctx)->call(view(key, key_len), view(value, value_len));
+    Verified verified = {};
+    verified.struct_size = sizeof verified;
+    return verified;
 }
 
 } // namespace detail
+
+/*
+ * Reads all files of the store in a directory, and says what opening would find; see kv_verify(). Changes nothing, and
+ * may run beside an open store. Damage is no error: verdict, refused and reason tell.
+ */
+inline Verified verify(const std::string &dir)
+{
+    Verified verified = detail::nothing_verified();
+    detail::checked(kv_verify(detail::checked_path(dir), &verified));
+    return verified;
+}
+
+inline Verified verify(const std::string &dir, std::error_code &error) noexcept
+{
+    Verified verified = detail::nothing_verified();
+    detail::checked(kv_verify(detail::c_path(dir), &verified), error);
+    return verified;
+}
+
+/* ---- Batches and transactions ---- */
 
 /* Changes that Store::write() makes all at once or not at all. */
 class Batch {
@@ -680,6 +737,275 @@ public:
 private:
     detail::Owned<kv_batch> handle_;
 };
+
+/*
+ * The store as the function of Store::transact() sees it: with its own changes, while nobody else makes any. Good until
+ * that function returns, on the thread that it runs on. Nothing here waits for the disk.
+ */
+class Transaction {
+public:
+    /* What kv_transact() has passed to a function. */
+    explicit Transaction(kv_txn *handle) noexcept : handle_(handle)
+    {
+    }
+    Transaction(const Transaction &) = delete;
+    Transaction &operator=(const Transaction &) = delete;
+
+    /* The value of a key, if the key is there. The view is good until the function returns. */
+    std::optional<std::string_view> get(std::string_view key) const
+    {
+        std::optional<std::string_view> value;
+        detail::checked(look_up(key, value));
+        return value;
+    }
+
+    std::optional<std::string_view> get(std::string_view key, std::error_code &error) const noexcept
+    {
+        std::optional<std::string_view> value;
+        detail::checked(look_up(key, value), error);
+        return value;
+    }
+
+    /* Sets key to value, replacing an earlier value and its expiry. */
+    void set(std::string_view key, std::string_view value)
+    {
+        detail::checked(kv_txn_set(handle_, key.data(), key.size(), value.data(), value.size()));
+    }
+
+    void set(std::string_view key, std::string_view value, std::error_code &error) noexcept
+    {
+        detail::checked(kv_txn_set(handle_, key.data(), key.size(), value.data(), value.size()), error);
+    }
+
+    /* The same, but the key is gone when ttl is over. A ttl of zero or less is Errc::invalid. */
+    void set(std::string_view key, std::string_view value, std::chrono::milliseconds ttl)
+    {
+        detail::checked(set_until(key, value, ttl));
+    }
+
+    void set(std::string_view key, std::string_view value, std::chrono::milliseconds ttl,
+             std::error_code &error) noexcept
+    {
+        detail::checked(set_until(key, value, ttl), error);
+    }
+
+    /* Deletes a key. False if it was not there. */
+    bool del(std::string_view key)
+    {
+        return detail::checked(kv_txn_del(handle_, key.data(), key.size())) == KV_OK;
+    }
+
+    bool del(std::string_view key, std::error_code &error) noexcept
+    {
+        return detail::checked(kv_txn_del(handle_, key.data(), key.size()), error) == KV_OK;
+    }
+
+    /* For the functions of kvwal.h. */
+    kv_txn *native_handle() const noexcept
+    {
+        return handle_;
+    }
+
+private:
+    int look_up(std::string_view key, std::optional<std::string_view> &value) const noexcept
+    {
+        const void *bytes = nullptr;
+        std::size_t len = 0;
+        const int result = kv_txn_get(handle_, key.data(), key.size(), &bytes, &len);
+        if (result == KV_OK) {
+            value = detail::view(bytes, len);
+        }
+        return result;
+    }
+
+    int set_until(std::string_view key, std::string_view value, std::chrono::milliseconds ttl) noexcept
+    {
+        const uint64_t ttl_ms = detail::c_milliseconds(ttl);
+        return kv_txn_set_ttl(handle_, key.data(), key.size(), value.data(), value.size(), ttl_ms);
+    }
+
+    kv_txn *handle_;
+};
+
+/* ---- The change feed ---- */
+
+/* For Tail::next(): as long as it takes. */
+inline constexpr std::chrono::milliseconds forever = std::chrono::milliseconds::max();
+
+/* Not part of the interface. */
+namespace detail {
+
+/* A feed that one thread may close while others wait for its records. C allows one call at a time. */
+class Feed {
+public:
+    int open(kv_store *store, uint64_t from_lsn) noexcept
+    {
+        kv_tail *handle = nullptr;
+        const int result = kv_tail_open(store, from_lsn, &handle);
+        handle_.reset(handle);
+        return result;
+    }
+
+    /* kv_tail_next() in small steps, so that whoever wants to close need not wait for long. */
+    int next(std::chrono::milliseconds timeout, std::optional<WALRecord> &record)
+    {
+        constexpr std::chrono::milliseconds most(50);
+        const auto began = std::chrono::steady_clock::now();
+        const std::lock_guard<std::mutex> one_at_a_time(busy_);
+        for (;;) {
+            const auto waited = std::chrono::steady_clock::now() - began;
+            const auto left = timeout - std::chrono::duration_cast<std::chrono::milliseconds>(waited);
+            const int result = next_of(current(), left < most ? left : most, record);
+            if (result != KV_NOT_FOUND || left <= most) {
+                return result;
+            }
+        }
+    }
+
+    uint64_t checkpoint_lsn() const noexcept
+    {
+        return checkpoint_lsn_;
+    }
+
+    int close() noexcept
+    {
+        closing_ = true;
+        const std::lock_guard<std::mutex> one_at_a_time(busy_);
+        return kv_tail_close(handle_.release());
+    }
+
+    kv_tail *native_handle() const noexcept
+    {
+        return handle_.get();
+    }
+
+private:
+    /* NULL, which every call refuses, as soon as somebody wants to close. */
+    kv_tail *current() const noexcept
+    {
+        return closing_ ? nullptr : handle_.get();
+    }
+
+    int next_of(kv_tail *handle, std::chrono::milliseconds timeout, std::optional<WALRecord> &record)
+    {
+        wal_record c = {};
+        const int result = kv_tail_next(handle, static_cast<uint32_t>(c_milliseconds(timeout)), &c);
+        checkpoint_lsn_ = kv_tail_checkpoint_lsn(handle);
+        if (result == KV_OK) {
+            record = from_c(c);
+        }
+        return result;
+    }
+
+    Owned<kv_tail> handle_;
+    std::mutex busy_;
+    std::atomic<bool> closing_ = {false};
+    std::atomic<uint64_t> checkpoint_lsn_ = {0};
+};
+
+} // namespace detail
+
+/*
+ * The durable records of an open store, in order, each once; what Store::tail() opens. See kv_tail_next().
+ *
+ * When the next record is in no log any more, next() throws Lagged, or sets Errc::lagged: then begin again with what
+ * the store holds now, by scan() or with a backup, and a feed from checkpoint_lsn() + 1.
+ */
+class Tail {
+public:
+    /* No feed: close() is fine, next() is Errc::invalid. */
+    Tail() noexcept = default;
+
+    /*
+     * Waits for the next record; empty if none came within the time. Errc::invalid as soon as another thread closes the
+     * feed or the store. Several threads take turns.
+     */
+    std::optional<WALRecord> next(std::chrono::milliseconds timeout = forever)
+    {
+        std::optional<WALRecord> record;
+        if (detail::checked(wait(timeout, record)) == KV_LAGGED) {
+            detail::raise(Lagged(checkpoint_lsn()));
+        }
+        return record;
+    }
+
+    std::optional<WALRecord> next(std::chrono::milliseconds timeout, std::error_code &error)
+    {
+        std::optional<WALRecord> record;
+        if (detail::checked(wait(timeout, record), error) == KV_LAGGED) {
+            error = make_error_code(Errc::lagged);
+        }
+        return record;
+    }
+
+    /* LSN of the checkpoint to begin again from, if the last next() came to Errc::lagged; otherwise 0. */
+    uint64_t checkpoint_lsn() const noexcept
+    {
+        return feed_ == nullptr ? 0 : feed_->checkpoint_lsn();
+    }
+
+    /*
+     * Closes the feed; nothing happens if it is closed. May be called while another thread is in next(), which ends
+     * within a moment. May come before or after the store's close().
+     */
+    void close()
+    {
+        detail::checked(end());
+    }
+
+    void close(std::error_code &error) noexcept
+    {
+        detail::checked(end(), error);
+    }
+
+    /* For the functions of kvwal.h; NULL if the feed is closed. */
+    kv_tail *native_handle() const noexcept
+    {
+        return feed_ == nullptr ? nullptr : feed_->native_handle();
+    }
+
+private:
+    friend class Store;
+
+    explicit Tail(std::unique_ptr<detail::Feed> feed) noexcept : feed_(std::move(feed))
+    {
+    }
+
+    int wait(std::chrono::milliseconds timeout, std::optional<WALRecord> &record)
+    {
+        if (feed_ == nullptr) {
+            wal_record none = {};
+            return kv_tail_next(nullptr, 0, &none);
+        }
+        return feed_->next(timeout, record);
+    }
+
+    int end() noexcept
+    {
+        return feed_ == nullptr ? KV_OK : feed_->close();
+    }
+
+    std::unique_ptr<detail::Feed> feed_;
+};
+
+/* ---- The store ---- */
+
+/* Not part of the interface. */
+namespace detail {
+
+template <class Visit>
+int scan_one(void *ctx, const void *key, std::size_t key_len, const void *value, std::size_t value_len) noexcept
+{
+    return static_cast<Passenger<Visit> *>(ctx)->call(view(key, key_len), view(value, value_len));
+}
+
+template <class Work> int transact_one(void *ctx, kv_txn *handle) noexcept
+{
+    Transaction transaction(handle);
+    return static_cast<Passenger<Work> *>(ctx)->call(transaction);
+}
+
+} // namespace detail
 
 /* An open store. */
 class Store {
@@ -804,6 +1130,51 @@ public:
         detail::checked(kv_write(handle_.get(), batch.native_handle()), error);
     }
 
+    /* Sets key to value if it is not there. False if it is; then it stays as it is. */
+    bool set_if_absent(std::string_view key, std::string_view value)
+    {
+        return detail::checked(set_absent(key, value)) == KV_OK;
+    }
+
+    bool set_if_absent(std::string_view key, std::string_view value, std::error_code &error) noexcept
+    {
+        return detail::checked(set_absent(key, value), error) == KV_OK;
+    }
+
+    /*
+     * Sets key to value, and drops an expiry, if its value is the expected one. False, and nothing changes, if its
+     * value is another one or the key is not there.
+     */
+    bool compare_and_set(std::string_view key, std::string_view expected, std::string_view value)
+    {
+        return detail::checked(set_expected(key, expected, value)) == KV_OK;
+    }
+
+    bool compare_and_set(std::string_view key, std::string_view expected, std::string_view value,
+                         std::error_code &error) noexcept
+    {
+        return detail::checked(set_expected(key, expected, value), error) == KV_OK;
+    }
+
+    /*
+     * Calls work(Transaction &), once, which reads and changes keys, all of it at one moment: nobody else writes in
+     * between. When it returns its changes are made all at once; if it returns false or throws, none is. True if they
+     * were made.
+     *
+     * It runs on this thread, or on another one that is inside a call on this store, while this one waits; kv_errmsg()
+     * has the words of the thread that it runs on. Until it returns every writer waits, so it should be quick, wait for
+     * nobody, and write to this store by its Transaction alone; see kv_transact().
+     */
+    template <class Work> bool transact(Work &&work)
+    {
+        return detail::checked(run(work)) == KV_OK;
+    }
+
+    template <class Work> bool transact(Work &&work, std::error_code &error)
+    {
+        return detail::checked(run(work), error) == KV_OK;
+    }
+
     /*
      * Calls visit(std::string_view key, std::string_view value) with every key that begins with prefix, in byte order,
      * as of the moment of the call. The views are good until visit returns, and visit may use the store.
@@ -838,6 +1209,35 @@ public:
     void checkpoint(std::error_code &error) noexcept
     {
         detail::checked(kv_checkpoint(handle_.get()), error);
+    }
+
+    /*
+     * Makes a store of its own in a directory that is empty or not there, as of one moment, while readers and writers
+     * go on. Verified and durable when it returns; see kv_backup().
+     */
+    void backup(const std::string &dest_dir) const
+    {
+        detail::checked(kv_backup(handle_.get(), detail::checked_path(dest_dir)));
+    }
+
+    void backup(const std::string &dest_dir, std::error_code &error) const noexcept
+    {
+        detail::checked(kv_backup(handle_.get(), detail::c_path(dest_dir)), error);
+    }
+
+    /* A feed of the durable records, from the record from_lsn on; 1 is the first that there ever was. */
+    Tail tail(uint64_t from_lsn) const
+    {
+        auto feed = std::make_unique<detail::Feed>();
+        detail::checked(feed->open(handle_.get(), from_lsn));
+        return Tail(std::move(feed));
+    }
+
+    Tail tail(uint64_t from_lsn, std::error_code &error) const
+    {
+        auto feed = std::make_unique<detail::Feed>();
+        detail::checked(feed->open(handle_.get(), from_lsn), error);
+        return Tail(std::move(feed));
     }
 
     /* Counters and sizes. */
@@ -910,6 +1310,17 @@ private:
         return kv_set_ttl(handle_.get(), key.data(), key.size(), value.data(), value.size(), ttl_ms);
     }
 
+    int set_absent(std::string_view key, std::string_view value) noexcept
+    {
+        return kv_set_if_absent(handle_.get(), key.data(), key.size(), value.data(), value.size());
+    }
+
+    int set_expected(std::string_view key, std::string_view expected, std::string_view value) noexcept
+    {
+        return kv_compare_and_set(handle_.get(), key.data(), key.size(), expected.data(), expected.size(), value.data(),
+                                  value.size());
+    }
+
     int look_up(std::string_view key, std::optional<std::string> &value) const
     {
         void *bytes = nullptr;
@@ -969,6 +1380,14 @@ private:
         detail::Passenger<Visit> passenger(visit);
         const int result =
             kv_scan(handle_.get(), prefix.data(), prefix.size(), detail::scan_one<Visit>, &passenger);
+        passenger.arrive();
+        return result;
+    }
+
+    template <class Work> int run(Work &work)
+    {
+        detail::Passenger<Work> passenger(work);
+        const int result = kv_transact(handle_.get(), detail::transact_one<Work>, &passenger);
         passenger.arrive();
         return result;
     }

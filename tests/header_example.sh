@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The headers compile alone, and the examples of the headers, README.md and docs/getting-started.md do what they show.
+# The headers compile alone, kvwal.hpp leaves out no function of kvwal.h, and the examples of the headers, README.md and
+# docs/getting-started.md do what they show.
 #
 #     KVWAL_LIB_DIR=DIR tests/header_example.sh        DIR, where libkvwal.so is, is target/release unless set
 set -euo pipefail
@@ -24,6 +25,19 @@ compile_alone() {
     printf '#include <%s>\n#include <%s>\n' "$header" "$header" |
         "$compiler" -x "$language" -std="$standard" -Wall -Wextra -Werror -pedantic -fsyntax-only \
             -I"$root/include" - || fail "$header does not compile as $standard"
+    echo ok
+}
+
+# Each function is called, or named where its absence is explained.
+check_nothing_left_out() {
+    local function functions=0
+
+    printf '[header] every function of kvwal.h in kvwal.hpp... '
+    for function in $(sed -nE '/^typedef/d; s/^[a-z].*[ *]((kv|wal)_[a-z_]+)\(.*/\1/p' "$root/include/kvwal.h"); do
+        grep -q "\b$function(" "$root/include/kvwal.hpp" || fail "$function is not in kvwal.hpp"
+        functions=$((functions + 1))
+    done
+    [ "$functions" -gt 40 ] || fail "only $functions functions were found in kvwal.h"
     echo ok
 }
 
@@ -63,6 +77,8 @@ check_example() {
 compile_alone kvwal.h gcc c c99
 compile_alone kvwal.h g++ c++ c++17
 compile_alone kvwal.hpp g++ c++ c++17
+
+check_nothing_left_out
 
 check_example kvwal.h gcc c c99 "$(example_of_header kvwal.h)"
 check_example kvwal.hpp g++ c++ c++17 "$(example_of_header kvwal.hpp)"
