@@ -660,9 +660,10 @@ void test_tail_closed_while_others_wait()
         until_waiting(about_to_wait);
         shared.close();
     });
-    in_threads([&](int) {
+    in_threads([&](int number) {
+        const std::chrono::milliseconds timeout = number % 2 == 0 ? 1h : kvwal::forever;
         about_to_wait++;
-        CHECK_ERROR(CHECK(shared.next(kvwal::forever, error) == std::nullopt), Errc::invalid);
+        CHECK_ERROR(CHECK(shared.next(timeout, error) == std::nullopt), Errc::invalid);
     });
     closing.join();
     check_no_tail(shared);

@@ -65,7 +65,7 @@ def test_forked(db: kvwal.Store) -> None:
     with db.batch() as batch:
         for number in range(1000):
             batch[b"%d" % number] = b"1"
-    batch, scan = db.batch(), db.keys()
+    batch, scan, tail = db.batch(), db.keys(), db.tail()
     child = os.fork()
     if child == 0:
         calls: list[Callable[[], object]] = [
@@ -75,11 +75,15 @@ def test_forked(db: kvwal.Store) -> None:
             lambda: list(scan),
             db.keys,
             db.stats,
+            db.tail,
+            lambda: db.transact(lambda transaction: None),
+            lambda: next(tail),
+            tail.close,
             db.close,
         ]
         os._exit(sum(not is_refused(call) for call in calls))
     assert os.waitpid(child, 0)[1] == 0
-    assert len(list(scan)) == 1000 and db[b"1"] == b"1"
+    assert len(list(scan)) == 1000 and db[b"1"] == b"1" and next(tail).lsn == 1
 
 
 def is_refused(call: Callable[[], object]) -> bool:
@@ -89,6 +93,29 @@ def is_refused(call: Callable[[], object]) -> bool:
     except kvwal.ForkedError as error:
         return f"process {os.getppid()}" in str(error)
     return False
+
+
+def test_no_permission(path: Path, run: Run) -> None:
+    kvwal.Store(path).close()
+    path.chmod(0)
+    path.with_name("closed").mkdir(mode=0o500)
+    program = """
+import os, sys, kvwal
+if os.geteuid() == 0:    # Root may do everything, so it is nobody who tries.
+    os.seteuid(65534)
+store = sys.argv[1]
+inside = os.path.join(os.path.dirname(store), "closed", "store")
+for call in (kvwal.Store, lambda path: kvwal.Store(path, create=False), kvwal.verify):
+    for path in (store, inside):
+        try:
+            call(path)
+        except kvwal.IoError as error:
+            print("Permission denied" in str(error), path in str(error))
+"""
+    out, error = run(program, path).communicate(timeout=30)
+    path.chmod(0o700)
+    # Not even whether a store is there can be seen by somebody else than its owner.
+    assert error == "" and out.splitlines()[:2] == ["True True"] * 2 and len(out.splitlines()) == 6
 
 
 def test_too_large(db: kvwal.Store) -> None:

@@ -36,7 +36,10 @@ def test_version_of_the_wheel() -> None:
     assert version("kvwal") == kvwal.__version__
 
 
-@pytest.mark.parametrize("plain, struct", [(kvwal.Stats, "kv_stats"), (kvwal.Recovery, "kv_recovery")])
+@pytest.mark.parametrize(
+    "plain, struct",
+    [(kvwal.Stats, "kv_stats"), (kvwal.Recovery, "kv_recovery"), (kvwal.Verified, "kv_verified")],
+)
 def test_fields(plain: Type[object], struct: str) -> None:
     declared = [name for name, _ in ffi.typeof(struct).fields]
     assert [field.name for field in dataclasses.fields(plain)] == declared[1:]  # type: ignore[arg-type]
@@ -66,6 +69,11 @@ def test_modes(plain: Type[object], prefix: str) -> None:
     assert {member.name: member.value for member in plain} == constants(prefix)  # type: ignore[attr-defined]
 
 
+def test_answers_and_operations() -> None:
+    assert kvwal.LaggedError.code == lib.KV_LAGGED
+    assert (kvwal.Op.PUT, kvwal.Op.DELETE) == (lib.WAL_OP_PUT, lib.WAL_OP_DELETE)
+
+
 def test_everything_is_exported() -> None:
     assert all(hasattr(kvwal, name) for name in kvwal.__all__)
     assert kvwal.__all__ == sorted(kvwal.__all__, key=lambda name: (not name.isupper(), name))
@@ -75,6 +83,15 @@ def test_every_function_is_in_the_library() -> None:
     functions = [name for name in dir(lib) if name.startswith(("kv_", "wal_"))]
     assert len(functions) > 20 and all(getattr(lib, name) for name in functions)
     assert _ffi.ffi is ffi
+
+
+def test_nothing_is_left_out_but_what_the_readme_says(request: pytest.FixtureRequest) -> None:
+    functions = {name for name in dir(lib) if name.startswith(("kv_", "wal_"))}
+    sources = "".join(source.read_text() for source in PACKAGE.glob("_[a-z]*.py") if source.name != "_ffi.py")
+    used = set(re.findall(r"\blib\.((?:kv|wal)_\w+)", sources))
+    readme = (request.config.rootpath / "README.md").read_text()
+    left_out = set(re.findall(r"`((?:kv|wal)_\w+)`", readme.split("**Left out on purpose**")[1].split("\n- ")[0]))
+    assert functions - used == left_out
 
 
 def import_a_copy(tmp_path: Path, library: str) -> "subprocess.CompletedProcess[str]":

@@ -48,6 +48,48 @@ def test_an_empty_store_is_true(db: kvwal.Store) -> None:
     assert len(db) == 0 and db
 
 
+def test_get_many(db: kvwal.Store) -> None:
+    # Several pieces, keys that are not there, and values that are too long for the first try.
+    expected = [None if number % 3 == 0 else b"v" * (number % 700) for number in range(1500)]
+    keys = [b"key/%d" % number for number in range(1500)]
+    with db.batch() as batch:
+        for key, value in zip(keys, expected):
+            if value is not None:
+                batch[key] = value
+    assert db.get_many(keys) == expected
+    assert db.get_many(key for key in keys[:5]) == expected[:5]
+    assert db.get_many([]) == [] and db.get_many([b"", b""]) == [None, None]
+    db[b""] = b"of nothing"
+    assert db.get_many([b"", memoryview(b"key/1"), bytearray(b"key/2")]) == [b"of nothing", b"v", b"vv"]
+    assert db.stats().errors == 0
+    with pytest.raises(kvwal.TooLargeError, match="kv_get_many.*65536"):
+        db.get_many([b"key/1", bytes(65536)])
+    for refused in (b"key", ["key"], [None], None):
+        with pytest.raises(TypeError):
+            db.get_many(refused)  # type: ignore[arg-type]
+
+
+def test_set_if_absent(db: kvwal.Store) -> None:
+    assert db.set_if_absent(b"key", b"1") and not db.set_if_absent(b"key", b"2")
+    assert db[b"key"] == b"1" and db.stats().sets == 1
+    with pytest.raises(TypeError, match="the value is a str"):
+        db.set_if_absent(b"key", "2")  # type: ignore[arg-type]
+    with pytest.raises(kvwal.TooLargeError, match="kv_set_if_absent"):
+        db.set_if_absent(bytes(65536), b"")
+
+
+def test_compare_and_set(db: kvwal.Store) -> None:
+    assert not db.compare_and_set(b"key", b"", b"1") and b"key" not in db
+    db.set(b"key", b"1", ttl=3600)
+    assert not db.compare_and_set(b"key", b"12", b"3") and db[b"key"] == b"1"
+    assert db.compare_and_set(b"key", b"1", EVERY_BYTE) and db.compare_and_set(b"key", EVERY_BYTE, b"")
+    assert db[b"key"] == b""
+    with pytest.raises(TypeError, match="the expected is a str"):
+        db.compare_and_set(b"key", "", b"3")  # type: ignore[arg-type]
+    with pytest.raises(kvwal.TooLargeError, match="kv_compare_and_set"):
+        db.compare_and_set(bytes(65536), b"", b"")
+
+
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_bytes_like(db: kvwal.Store, kind: type) -> None:
     db[kind(b"key")] = kind(b"value")
@@ -124,7 +166,22 @@ def test_closed(path: Path) -> None:
     db.close()
     db.close()
     assert db.closed and repr(db).endswith(" closed>")
-    for call in (db.sync, db.checkpoint, db.stats, db.recovery, db.keys, lambda: db.get(b"a"), lambda: b"a" in db):
+    for call in (
+        db.sync,
+        db.checkpoint,
+        db.stats,
+        db.recovery,
+        db.keys,
+        db.tail,
+        lambda: db.get(b"a"),
+        lambda: b"a" in db,
+        lambda: db.get_many([]),
+        lambda: db.get_many([b"a"]),
+        lambda: db.set_if_absent(b"a", b"1"),
+        lambda: db.compare_and_set(b"a", b"1", b"2"),
+        lambda: db.transact(lambda transaction: None),
+        lambda: db.backup(path.with_name("backup")),
+    ):
         with pytest.raises(kvwal.ClosedError, match="the store is closed"):
             call()
     with pytest.raises(kvwal.ClosedError):

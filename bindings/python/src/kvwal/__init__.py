@@ -23,6 +23,7 @@ from ._errors import (
     InvalidError,
     IoError,
     KvError,
+    LaggedError,
     LockedError,
     NoMemoryError,
     NoSpaceError,
@@ -32,7 +33,10 @@ from ._errors import (
 from ._native import library_version
 from ._scan import Scan
 from ._store import NEVER, Store
-from ._types import Recovery, RecoveryMode, Stats, SyncMode, Verdict
+from ._tail import Tail
+from ._transaction import Transaction
+from ._types import Op, Record, Recovery, RecoveryMode, Stats, SyncMode, Verdict, Verified
+from ._verify import verify
 
 __version__ = library_version()
 
@@ -50,16 +54,23 @@ __all__ = [
     "InvalidError",
     "IoError",
     "KvError",
+    "LaggedError",
     "LockedError",
     "NoMemoryError",
     "NoSpaceError",
+    "Op",
+    "Record",
     "Recovery",
     "RecoveryMode",
     "Scan",
     "Stats",
     "Store",
     "SyncMode",
+    "Tail",
     "TooLargeError",
+    "Transaction",
     "Verdict",
+    "Verified",
     "VersionError",
+    "verify",
 ]

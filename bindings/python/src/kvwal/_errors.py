@@ -97,10 +97,29 @@ class InternalError(KvError):
 
 
 class ClosedError(KvError, ValueError):
-    """The store, batch or iterator is closed."""
+    """The store, batch, transaction, feed or iterator is closed."""
 
 
-BY_CODE = {error.code: error for error in KvError.__subclasses__() if error.code != 0}
+class LaggedError(KvError):
+    """The next record of a feed is in no log any more: a checkpoint covers it.
+
+    Begin again with what the store holds now, or with a backup, and a feed from checkpoint_lsn + 1. Records that this
+    reflects already may come again; they set or delete whole values, so in the end that makes no difference.
+    """
+
+    code = 3
+
+    def __init__(self, words: str, checkpoint_lsn: int = 0) -> None:
+        super().__init__(words, checkpoint_lsn)
+        self.checkpoint_lsn = checkpoint_lsn
+        """LSN of the checkpoint."""
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}; begin again behind the checkpoint of LSN {self.checkpoint_lsn}"
+
+
+# What a call returns instead of what was asked for; positive codes are answers.
+BY_CODE = {error.code: error for error in KvError.__subclasses__() if error.code < 0}
 
 
 def error_of(code: int, words: str) -> KvError:

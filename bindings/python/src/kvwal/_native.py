@@ -11,15 +11,18 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Callable, Iterator, Set, Union
+from typing import Any, Callable, Iterator, Optional, Set, Union
 
-from ._errors import ClosedError, ForkedError, error_of
+from ._errors import ClosedError, ForkedError, InvalidError, error_of
 from ._ffi import ffi as _ffi
 
 SONAME = "libkvwal.so.0"
 
 BytesLike = Union[bytes, bytearray, memoryview]
+PathLike = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
+Duration = Union[timedelta, float]
 
 ffi: Any = _ffi
 
@@ -65,6 +68,30 @@ def given(data: BytesLike, what: str) -> Any:
         raise TypeError(f"the {what} must be bytes-like, not {type(data).__name__}") from None
 
 
+def given_path(path: PathLike) -> bytes:
+    """A path as C takes it."""
+    name = os.fsencode(path)
+    if b"\0" in name:
+        raise ValueError("the path has a NUL in it")
+    return name
+
+
+def milliseconds(time: Duration, what: str) -> int:
+    """Rounded up, so that a short time is not none."""
+    if not isinstance(time, timedelta):
+        time = timedelta(seconds=time)
+    if time <= timedelta():
+        raise ValueError(f"{what} must be more than 0, not {time}")
+    return -(-time // timedelta(milliseconds=1))
+
+
+def sized(struct: str) -> Any:
+    """A struct of zeros that says how long it is."""
+    out = ffi.new(f"{struct} *")
+    out.struct_size = ffi.sizeof(struct)
+    return out
+
+
 class Handle:
     """A kv_store, which threads enter for each call, and which is closed when none is inside.
 
@@ -78,6 +105,7 @@ class Handle:
         self._inside = 0
         self._stops: Set[Callable[[], None]] = set()
         self._closing = False
+        self._transaction_thread: Optional[int] = None
 
     @property
     def closed(self) -> bool:
@@ -116,9 +144,20 @@ class Handle:
             with self._changed:
                 self._stops.discard(stop)
 
+    @contextmanager
+    def in_transaction(self) -> Iterator[None]:
+        """For a transaction's function, which waits for itself if it closes the store. There is one at a time."""
+        self._transaction_thread = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._transaction_thread = None
+
     def close(self) -> None:
         """Waits until nobody is inside, then closes. Nothing happens if it is closed."""
         self.check_process()
+        if self._transaction_thread == threading.get_ident():
+            raise InvalidError("a transaction's function cannot close the store")
         with self._changed:
             self._closing = True
             for stop in self._stops:

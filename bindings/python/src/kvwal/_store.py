@@ -6,18 +6,22 @@ import os
 import warnings
 import weakref
 from dataclasses import fields
-from datetime import timedelta
 from types import TracebackType
-from typing import Any, Optional, Tuple, Type, TypeVar, Union
+from typing import Any, Callable, Iterable, List, Optional, Tuple, Type, TypeVar, Union
 
 from ._batch import Batch
 from ._errors import KvError
-from ._native import BytesLike, Handle, check, ffi, given, lib
+from ._native import BytesLike, Duration, Handle, PathLike, check, ffi, given, given_path, lib, milliseconds, sized
 from ._scan import Item, Scan, take_item, take_key, take_value
+from ._tail import Tail
+from ._transaction import Result, Transaction, transact
 from ._types import Recovery, RecoveryMode, Stats, SyncMode, Verdict
 
 Default = TypeVar("Default")
-Duration = Union[timedelta, float]
+
+# How many keys get_many() looks up at a time, and how long their values may be without being asked for again.
+MANY_KEYS = 512
+MANY_BYTES = 256
 
 NEVER = 2**64 - 1
 """For sizes: not at all."""
@@ -32,7 +36,7 @@ class Store:
 
     def __init__(
         self,
-        path: Union[str, bytes, os.PathLike[str], os.PathLike[bytes]],
+        path: PathLike,
         *,
         create: bool = True,
         sync: SyncMode = SyncMode.ALWAYS,
@@ -41,14 +45,12 @@ class Store:
         checkpoint_wal_bytes: Optional[int] = None,
         preallocate: Optional[int] = None,
     ) -> None:
-        name = os.fsencode(path)
-        if b"\0" in name:
-            raise ValueError("the path has a NUL in it")
+        name = given_path(path)
         options = ffi.new("kv_options *")
         lib.kv_options_init(options)
         options.sync = sync
         options.recovery = recovery
-        options.sync_interval_ms = 0 if sync_interval is None else _milliseconds(sync_interval, "sync_interval")
+        options.sync_interval_ms = 0 if sync_interval is None else milliseconds(sync_interval, "sync_interval")
         options.checkpoint_wal_bytes = checkpoint_wal_bytes or 0
         options.preallocate = preallocate or 0
         options.no_create = not create
@@ -103,7 +105,7 @@ class Store:
             with self._handle as store:
                 check(lib.kv_set(store, key, len(key), value, len(value)))
         else:
-            ttl_ms = _milliseconds(ttl, "ttl")
+            ttl_ms = milliseconds(ttl, "ttl")
             with self._handle as store:
                 check(lib.kv_set_ttl(store, key, len(key), value, len(value), ttl_ms))
 
@@ -120,6 +122,64 @@ class Store:
     def batch(self) -> Batch:
         """For a with statement: changes that are made all at once when its block ends, or not at all if it raises."""
         return Batch(self._handle)
+
+    # Several keys
+
+    def get_many(self, keys: Iterable[BytesLike]) -> List[Optional[bytes]]:
+        """The values of many keys, in the order of the keys; None for those that are not there.
+
+        Faster than one call a key. The values are not all as of one moment; those of items() are.
+        """
+        wanted = [given(key, "key") for key in keys]
+        values: List[Optional[bytes]] = []
+        for first in range(0, max(len(wanted), 1), MANY_KEYS):
+            values += self._get_some(wanted[first : first + MANY_KEYS])
+        return values
+
+    def _get_some(self, keys: List[Any]) -> List[Optional[bytes]]:
+        # What a struct points to nobody else keeps.
+        kept = [ffi.from_buffer(key) if isinstance(key, bytes) else key for key in keys]
+        room = ffi.new("char[]", len(keys) * MANY_BYTES)
+        lookups = ffi.new("kv_lookup[]", len(keys))
+        for number, key in enumerate(kept):
+            lookup = lookups[number]
+            lookup.key, lookup.key_len = key, len(key)
+            lookup.buf, lookup.buf_len = room + number * MANY_BYTES, MANY_BYTES
+        with self._handle as store:
+            check(lib.kv_get_many(store, lookups, len(keys)))
+        return [self._found(key, lookup) for key, lookup in zip(keys, lookups)]
+
+    def _found(self, key: Any, lookup: Any) -> Optional[bytes]:
+        if lookup.result == lib.KV_BUFFER:
+            return self.get(key)
+        return bytes(ffi.buffer(lookup.buf, lookup.value_len)) if lookup.result == lib.KV_OK else None
+
+    def set_if_absent(self, key: BytesLike, value: BytesLike) -> bool:
+        """Sets key to value if it is not there. False if it is; then it stays as it is."""
+        key, value = given(key, "key"), given(value, "value")
+        with self._handle as store:
+            return bool(check(lib.kv_set_if_absent(store, key, len(key), value, len(value))) == lib.KV_OK)
+
+    def compare_and_set(self, key: BytesLike, expected: BytesLike, value: BytesLike) -> bool:
+        """Sets key to value, and drops an expiry, if its value is expected.
+
+        False, and nothing changes, if its value is another one or the key is not there.
+        """
+        key, value, expected = given(key, "key"), given(value, "value"), given(expected, "expected")
+        arguments = (key, len(key), expected, len(expected), value, len(value))
+        with self._handle as store:
+            return bool(check(lib.kv_compare_and_set(store, *arguments)) == lib.KV_OK)
+
+    def transact(self, function: Callable[[Transaction], Result]) -> Result:
+        """Calls function(transaction), once, and returns what it returns, when its changes are on the disk.
+
+        It reads and changes keys, all of it at one moment: nobody else writes in between. Its changes are made all at once;
+        if it raises, none is made, and the exception is raised here.
+
+        It runs on this thread, or on another one that is inside a call on this store, while this one waits. Until it
+        returns every writer waits: it should be quick, wait for nobody, and write to this store by its transaction alone.
+        """
+        return transact(self._handle, function)
 
     # All keys
 
@@ -162,16 +222,33 @@ class Store:
         with self._handle as store:
             check(lib.kv_checkpoint(store))
 
+    def backup(self, path: PathLike) -> None:
+        """Makes a store of its own in the directory path, which must be empty or not there, while others read and write.
+
+        It holds what this one holds at one moment, and is verified and durable when this returns.
+        """
+        name = given_path(path)
+        with self._handle as store:
+            check(lib.kv_backup(store, name))
+
+    def tail(self, from_lsn: int = 1, *, timeout: Optional[Duration] = None) -> Tail:
+        """The durable records of this store from the LSN from_lsn on, as an iterator that waits for more.
+
+        Iterating ends if none comes within timeout (a timedelta, or seconds); None waits as long as it takes. Raises
+        LaggedError if the next record is in no log any more.
+        """
+        return Tail(self, self._handle, from_lsn, timeout)
+
     def stats(self) -> Stats:
         """Counters and sizes."""
-        out = _sized("kv_stats")
+        out = sized("kv_stats")
         with self._handle as store:
             check(lib.kv_stats_get(store, out))
         return Stats(**{field.name: getattr(out, field.name) for field in fields(Stats)})
 
     def recovery(self) -> Recovery:
         """What opening found."""
-        out = _sized("kv_recovery")
+        out = sized("kv_recovery")
         with self._handle as store:
             check(lib.kv_recovery_report(store, out))
         found = {field.name: getattr(out, field.name) for field in fields(Recovery)}
@@ -200,21 +277,6 @@ class Store:
 
     def __repr__(self) -> str:
         return f"<kvwal.Store {self._path!r}{' closed' if self.closed else ''}>"
-
-
-def _sized(struct: str) -> Any:
-    out = ffi.new(f"{struct} *")
-    out.struct_size = ffi.sizeof(struct)
-    return out
-
-
-def _milliseconds(time: Duration, what: str) -> int:
-    """Rounded up, so that a short time is not none."""
-    if not isinstance(time, timedelta):
-        time = timedelta(seconds=time)
-    if time <= timedelta():
-        raise ValueError(f"{what} must be more than 0, not {time}")
-    return -(-time // timedelta(milliseconds=1))
 
 
 def _close_forgotten(handle: Handle, name: str) -> None:

@@ -1,9 +1,12 @@
-"""Plain types: modes, and what a store tells about itself."""
+"""Plain types: modes, records, and what a store tells about itself."""
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Optional, Type
+
+from ._errors import KvError
 
 
 class SyncMode(enum.IntEnum):
@@ -72,3 +75,62 @@ class Recovery:
     checkpoint_keys: int
     keys_expired: int
     bytes_rewritten: int
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a store's files hold; kv_verified in kvwal.h explains each."""
+
+    verdict: Verdict
+    refused: Optional[Type[KvError]]
+    """What opening would raise; None if it would succeed."""
+    is_open: bool
+    checkpoint_lsn: int
+    checkpoint_keys: int
+    first_lsn: int
+    last_lsn: int
+    durable_lsn: int
+    records: int
+    record_bytes: int
+    keys: int
+    value_bytes: int
+    log_size: Optional[int]
+    """None if there is no such file; so with the next two."""
+    next_size: Optional[int]
+    checkpoint_size: Optional[int]
+    records_behind: int
+    bytes_behind: int
+    bad_offset: int
+    bad_lsn: int
+    open_seconds: float
+    bad_file: Optional[str]
+    """None if no file is bad."""
+    reason: Optional[str]
+    """None if nothing is wrong."""
+
+
+class Op(enum.IntEnum):
+    """What a record does to its key."""
+
+    PUT = 1
+    """Sets it, for good or until expires_at."""
+    DELETE = 2
+    """Deletes it."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of the log."""
+
+    lsn: int
+    """Its number: 1, 2, 3, ... without a gap."""
+    durable_lsn: int
+    """The highest LSN that was durable when it was written."""
+    op: Op
+    key: bytes
+    value: bytes
+    """Empty if op is DELETE."""
+    expires_at: Optional[int]
+    """Unix time in milliseconds when the key is gone; None for never."""
+    in_batch: bool
+    """Whether the next record belongs to the same batch."""
