@@ -1,7 +1,7 @@
 /*
  * kvwal.hpp as a C++ program uses it: stores, batches, transactions, feeds and logs, in the form that throws and in the
- * form that does not. What the calls below it do is tested in C; here it matters that nothing gets lost on the way, that
- * errors arrive with their code and words, that no exception passes through C, and that handles are closed once.
+ * form that does not. What the calls below it do is tested in C; here it matters that nothing gets lost on the way,
+ * that errors arrive with their code and words, that no exception passes through C, and that handles are closed once.
  *
  * Compiled without exceptions, too; then the tests of what is thrown are replaced by one of what happens instead.
  *

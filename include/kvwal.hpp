@@ -918,7 +918,8 @@ public:
 
     /*
      * Waits for the next record; empty if none came within the time. Errc::invalid as soon as another thread closes the
-     * feed or the store. Several threads take turns.
+     * feed or the store. Several threads take turns. A record for whose copy there is no memory (std::bad_alloc) does
+     * not come again on this feed: open another one.
      */
     std::optional<WALRecord> next(std::chrono::milliseconds timeout = forever)
     {
