@@ -34,6 +34,7 @@ fn generate_header(root: &Path, to: &Path) {
         "batch.rs",
         "transaction.rs",
         "backup.rs",
+        "restore.rs",
         "wal.rs",
         "tail.rs",
     ];

@@ -216,6 +216,14 @@ typedef struct kv_options {
     uint64_t preallocate;
     /* Non-zero: a store that does not exist is an error (KV_IO) instead of being created. */
     int no_create;
+    /*
+     * A directory, made if it is missing, in which every log is kept that a checkpoint would do away with, so that kv_restore()
+     * can make the store as it was after any record, or at any time. NULL: none. The path is copied. One store at a time may use
+     * it (KV_LOCKED), and only as long as its records go on from those that are there (KV_INVALID). Whoever opens the store must
+     * name it, or there will be a gap. A checkpoint whose log cannot be kept fails, and is tried again; kv_stats counts that. The
+     * library deletes nothing there.
+     */
+    const char *archive_dir;
 } kv_options;
 
 /* One key of kv_get_many(), with room for its value, and the answer. */
@@ -267,6 +275,8 @@ typedef struct kv_stats {
     uint64_t commits;
     /* Syncs of the log (fdatasync). */
     uint64_t syncs;
+    /* Attempts to make a checkpoint that failed since the store was opened, those in the background included. */
+    uint64_t checkpoints_failed;
 } kv_stats;
 
 /* What recovery found, filled by kv_recovery_report() and wal_replay(). */
@@ -365,6 +375,41 @@ typedef struct kv_verified {
     char reason[512];
 } kv_verified;
 
+/*
+ * What kv_restore() is to make a store of, and up to where. Set all of it to zero, then struct_size, then what you need.
+ */
+typedef struct kv_restore_options {
+    /* sizeof(kv_restore_options) of the program, set before the call. */
+    size_t struct_size;
+    /* A backup, or any other copy of the store's directory, to begin with. NULL: none. */
+    const char *backup_dir;
+    /* The archive: what the store was opened with as kv_options.archive_dir. NULL: none. */
+    const char *archive_dir;
+    /*
+     * The store itself, for the records that no checkpoint has retired yet; without a backup it is also what is begun with. It
+     * may be open, in any process, or damaged: what can be read of it is used. NULL: none.
+     */
+    const char *store_dir;
+    /* Restore up to this record, included; a batch that goes on behind it is left out whole. 0: no such limit. */
+    uint64_t until_lsn;
+    /* Restore what was durable at this time, in Unix milliseconds, as far as the archive knows. 0: no such limit. */
+    uint64_t until_ms;
+} kv_restore_options;
+
+/* What was restored, filled by kv_restore(). */
+typedef struct kv_restored {
+    /* sizeof(kv_restored) of the program, set before the call. */
+    size_t struct_size;
+    /* LSN of the last record: the store is as of this one. */
+    uint64_t last_lsn;
+    /* LSN of the checkpoint that it began with, 0 if it began with the first record. */
+    uint64_t checkpoint_lsn;
+    /* Records behind the checkpoint. */
+    uint64_t records;
+    /* With until_ms: when the archive noted that the last record was durable, in Unix milliseconds; otherwise 0. */
+    uint64_t noted_ms;
+} kv_restored;
+
 /* One record of the log. */
 typedef struct wal_record {
     /* Log sequence number: 1, 2, 3, … without a gap. */
@@ -417,9 +462,10 @@ void kv_options_init(struct kv_options *o);
  *
  * Blocks on the disk: reads the checkpoint and the log, and syncs what it cannot prove durable.
  *
- * Returns KV_OK; KV_INVALID; KV_LOCKED if another process or handle has it open; KV_CORRUPT if the files are not a
- * store, cannot be repaired, or (KV_RECOVER_STRICT) lost acknowledged data; KV_VERSION; KV_IO, also for a dir that is
- * no directory or may not be written; KV_NO_SPACE; KV_NO_MEMORY. Whatever fails, no acknowledged byte is lost.
+ * Returns KV_OK; KV_INVALID; KV_LOCKED if another process or handle has it open, or its archive; KV_CORRUPT if the
+ * files are not a store, cannot be repaired, or (KV_RECOVER_STRICT) lost acknowledged data; KV_VERSION; KV_IO, also for
+ * a dir that is no directory or may not be written; KV_NO_SPACE; KV_NO_MEMORY. Whatever fails, no acknowledged byte is
+ * lost.
  */
 int kv_open(const char *dir, const struct kv_options *options, struct kv_store **out);
 
@@ -681,6 +727,27 @@ int kv_verify(const char *dir,
  */
 int kv_backup(struct kv_store *s,
               const char *dest_dir);
+
+/*
+ * Makes a store in dest_dir, which must not exist or be empty, as it was after some record or at some time: out of a checkpoint,
+ * the logs in an archive, and those of the store. All are only read, and may be in use. What was made is verified, and durable
+ * when the call returns; a crash leaves no store in dest_dir, or all of it; a call that fails removes what it made. out may be
+ * NULL; its struct_size the caller has set.
+ *
+ * By a time: while a store is open with an archive, it notes there every 100 ms, if there is something new, which record is the
+ * last durable one; the last of these notes that is not later decides. So nothing comes back that was acknowledged after that
+ * time, and everything does that was acknowledged 100 ms before it or earlier, unless the system was too busy to note it, or a
+ * power cut has taken the notes of the last second: then what was restored is that much older. The time is the system clock's.
+ *
+ * Blocks on the disk: reads the checkpoint and all records behind it, and writes them.
+ *
+ * Returns KV_OK; KV_INVALID, also if dest_dir holds something, if the records do not go so far or the backup is later than what
+ * is asked for; KV_CORRUPT if records are missing in between, are damaged, or belong to another history; KV_VERSION; KV_IO, also
+ * if a directory is not there; KV_NO_SPACE; KV_NO_MEMORY.
+ */
+int kv_restore(const char *dest_dir,
+               const struct kv_restore_options *options,
+               struct kv_restored *out);
 
 /*
  * Encodes *r as it stands, LSNs included, into buf, and stores the length in *written. If buf is too small, or NULL

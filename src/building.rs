@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::checkpoint;
+use crate::directory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::vfs::{Access, File, Vfs};
 use crate::wal::pair::LOG;
@@ -38,11 +39,7 @@ pub struct Building {
 impl Building {
     /// Begins in `dir`, an absolute path, which must not exist or be empty.
     pub fn begin(vfs: &Arc<dyn Vfs>, dir: &Path) -> Result<Building> {
-        let is_made = match vfs.create_dir(dir) {
-            Ok(()) => true,
-            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(cause) => return Err(Error::file("mkdir", dir, &cause)),
-        };
+        let is_made = directory::create(&**vfs, dir)?;
         let entered = vfs.enter(dir).map_err(|cause| {
             if is_made {
                 let _ = vfs.remove_dir(dir);
@@ -52,14 +49,10 @@ impl Building {
         })?;
         if !is_made {
             check_empty(&*entered, dir)?;
+            directory::keep_name(&**vfs, dir)?;
         }
         let outer = Arc::clone(vfs);
-        let building = Building { outer, vfs: entered, dir: dir.to_owned(), is_made, is_complete: false };
-        if is_made {
-            let parent = dir.parent().unwrap_or(Path::new("/"));
-            vfs.sync_dir(parent).map_err(|cause| Error::file("fsync directory", parent, &cause))?;
-        }
-        Ok(building)
+        Ok(Building { outer, vfs: entered, dir: dir.to_owned(), is_made, is_complete: false })
     }
 
     /// The file system to write it by.
@@ -93,7 +86,7 @@ impl Building {
     fn name(&self, from: &str, to: &str) -> Result<()> {
         let from = self.dir.join(from);
         self.vfs.rename(&from, &self.dir.join(to)).map_err(|cause| Error::file("rename", &from, &cause))?;
-        self.vfs.sync_dir(&self.dir).map_err(|cause| Error::file("fsync directory", &self.dir, &cause))
+        directory::sync(&*self.vfs, &self.dir)
     }
 }
 

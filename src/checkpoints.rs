@@ -27,13 +27,14 @@ struct State {
     /// The last attempt failed, perhaps half-way: there may be a log that is still to be retired.
     is_unfinished: bool,
     completed: u64,
+    failed: u64,
 }
 
 impl Checkpoints {
     /// `newest` is the one that recovery loaded; `is_unfinished` says that it found one that was interrupted.
     pub fn new(newest: Option<Newest>, is_unfinished: bool) -> Checkpoints {
-        let state =
-            State { is_running: false, is_requested: false, is_stopped: false, newest, is_unfinished, completed: 0 };
+        let (is_running, is_requested, is_stopped) = (false, false, false);
+        let state = State { is_running, is_requested, is_stopped, newest, is_unfinished, completed: 0, failed: 0 };
         Checkpoints { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -50,7 +51,7 @@ impl Checkpoints {
         (state.is_running, state.is_unfinished) = (true, true);
         drop(state);
         let _running = Running(self);
-        let newest = make()?;
+        let newest = make().inspect_err(|_| self.state.lock().failed += 1)?;
         let mut state = self.state.lock();
         (state.newest, state.is_unfinished) = (Some(newest), false);
         state.completed += 1;
@@ -61,6 +62,11 @@ impl Checkpoints {
     pub fn newest(&self) -> (Option<Newest>, u64) {
         let state = self.state.lock();
         (state.newest, state.completed)
+    }
+
+    /// How many attempts failed.
+    pub fn failures(&self) -> u64 {
+        self.state.lock().failed
     }
 
     /// Wakes the thread that makes checkpoints in the background.

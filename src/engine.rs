@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::archive::Archive;
 use crate::checkpoint;
 use crate::checkpoints::{Checkpoints, Newest};
 use crate::commit::{CommitQueue, Committer};
@@ -34,6 +35,8 @@ pub struct Engine {
     pub logs: LogPair,
     pub latch: Arc<Latch>,
     pub checkpoints: Checkpoints,
+    /// Where retired logs are kept.
+    pub archive: Option<Archive>,
     queue: CommitQueue<Write>,
     /// What readers see. Held while a group is applied, so that a snapshot never begins inside one.
     visible: Mutex<Visible>,
@@ -85,8 +88,8 @@ impl Engine {
         options: Options,
         table: Table,
         logs: LogPair,
-        latch: Arc<Latch>,
         newest: Option<Newest>,
+        archive: Option<Archive>,
     ) -> Engine {
         let Appended { at, bytes } = logs.end();
         let visible = Visible { lsn: at.last_lsn, durable_lsn: at.durable_lsn, wal_bytes: bytes };
@@ -97,9 +100,10 @@ impl Engine {
             dir,
             options,
             table,
+            latch: Arc::clone(logs.latch()),
             logs,
-            latch,
             checkpoints: Checkpoints::new(newest, is_unfinished),
+            archive,
             queue: CommitQueue::new(),
             visible: Mutex::new(visible),
             checkpoint_above: AtomicU64::new(threshold.unwrap_or(u64::MAX)),
@@ -270,8 +274,24 @@ impl Engine {
             let _ = self.vfs.remove(&unfinished);
         })?;
         self.logs.sync_dir()?;
-        self.visible.lock().wal_bytes = self.logs.retire()?;
+        self.retire()?;
         Ok(newest)
+    }
+
+    /// Does away with the log that a durable checkpoint covers, once the archive, if there is one, has it.
+    fn retire(&self) -> Result<()> {
+        let kept = match (&self.archive, self.logs.retiring()) {
+            (Some(archive), Some(log)) => {
+                archive.keep(&log)?;
+                Some(log)
+            }
+            _ => None,
+        };
+        self.visible.lock().wal_bytes = self.logs.retire()?;
+        if let Some(log) = kept {
+            log.trim();
+        }
+        Ok(())
     }
 
     fn write_checkpoint(&self, snapshot: Snapshot<'_>, wal_offset: u64) -> Result<Newest> {

@@ -17,12 +17,15 @@
 //! crash the store is an exact prefix of what was written (`recovery`). C programs use the same through
 //! `include/kvwal.h`, of which `ffi` is the implementation. `ARCHITECTURE.md` is the map.
 
+mod archive;
 mod backup;
 mod batch;
 mod building;
 mod checkpoint;
 mod checkpoints;
+mod chores;
 mod commit;
+mod directory;
 mod engine;
 mod error;
 mod ffi;
@@ -32,6 +35,7 @@ mod options;
 mod pipe;
 mod recovery;
 mod report;
+mod restore;
 mod store;
 mod sys;
 mod table;
@@ -49,6 +53,7 @@ pub use checkpoint::layout as checkpoint_layout;
 pub use error::{Error, ErrorKind, Result};
 pub use options::{Options, RecoveryMode, Size, SyncMode};
 pub use report::{Report, Verdict};
+pub use restore::{Restored, Sources, Until, restore, restore_on};
 pub use store::{Stats, Store};
 pub use tail::{Next, Tail};
 pub use transaction::{Entry, Transaction, Work};

@@ -43,7 +43,7 @@ impl DirLock {
     }
 
     /// Releases the lock, also if forked children still have the file open.
-    pub fn release(self) -> Result<()> {
+    pub fn release(&self) -> Result<()> {
         self.file.unlock().map_err(|cause| Error::file("unlock", &self.path, &cause))
     }
 

@@ -1,5 +1,7 @@
 //! How to open a store.
 
+use std::path::PathBuf;
+
 /// When a write is made durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SyncMode {
@@ -58,6 +60,11 @@ pub struct Options {
     pub recovery: RecoveryMode,
     /// Whether to create a store that does not exist.
     pub create: bool,
+    /// A directory in which every log is kept that a checkpoint would do away with, and which is made if it is missing. With
+    /// it, and a backup, [`restore`](crate::restore) makes the store as it was after any record, or at any time. Whoever opens
+    /// the store must name it, or there will be a gap. A checkpoint whose log cannot be kept fails. The library deletes nothing
+    /// there; what is older than the backups that are still wanted may be removed.
+    pub archive_dir: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -69,6 +76,7 @@ impl Default for Options {
             preallocate: Size::Default,
             recovery: RecoveryMode::Prefix,
             create: true,
+            archive_dir: None,
         }
     }
 }

@@ -33,6 +33,7 @@ use std::time::Instant;
 use crate::checkpoint;
 use crate::checkpoint::layout::{Header, MIN_ENTRY_LEN};
 use crate::checkpoint::reader::{Entry, Visitor};
+use crate::directory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Lsn, Op, Record};
 use crate::lock;
@@ -110,6 +111,14 @@ pub fn recover(vfs: &dyn Vfs, dir: &Path, options: &Options) -> Result<Recovered
 /// Whether there is a store in `dir`, which exists.
 pub fn exists(vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
     Ok(Names::look_up(vfs, dir)?.any())
+}
+
+/// An error if there is no store in `dir`.
+pub fn check_exists(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    match exists(vfs, dir)? {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::Io, format!("there is no store in {}", dir.display()))),
+    }
 }
 
 /// Which files a store directory has.
@@ -654,7 +663,7 @@ fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Option<Recovered>> 
         log.path = log_path;
     }
     // What was read may have names that only the page cache knows; what follows relies on them.
-    repair::sync_dir(vfs, dir)?;
+    directory::sync(vfs, dir)?;
     for file in [Some(&log), next.as_ref()].into_iter().flatten().filter(|file| file.fate == Fate::Keep) {
         match repair::prove(&file.source(), &file.scan, outcome.proven_lsn)? {
             Some(rewritten) => report.bytes_rewritten += rewritten,
@@ -689,7 +698,7 @@ fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Option<Recovered>> 
     if unfinished {
         remove(vfs, &dir.join(checkpoint::UNFINISHED))?;
     }
-    repair::sync_dir(vfs, dir)?;
+    directory::sync(vfs, dir)?;
 
     let open = |log: LogFile| {
         let at = Position { end: log.kept_len(), last_lsn: outcome.last_lsn, durable_lsn: outcome.last_lsn };
@@ -798,7 +807,7 @@ fn quarantine_checkpoint(vfs: &dyn Vfs, dir: &Path) -> Result<u64> {
     let len = file.size().map_err(|cause| Error::file("stat", &path, &cause))?;
     repair::quarantine(vfs, dir, &Source { file: &*file, path: &path }, 0, len, 0)?;
     remove(vfs, &path)?;
-    repair::sync_dir(vfs, dir)?;
+    directory::sync(vfs, dir)?;
     Ok(len)
 }
 

@@ -5,20 +5,21 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 use std::{io, mem};
 
+use crate::archive::Archive;
 use crate::backup;
 use crate::batch::{Batch, BatchChange};
 use crate::checkpoints::Newest;
-use crate::engine::Engine;
+use crate::chores;
+use crate::directory;
+use crate::engine::{Engine, Visible};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, Lsn, Op};
 use crate::lock::{self, DirLock};
 use crate::options::{Options, Size, SyncMode};
 use crate::recovery::{self, Recovered, Report};
 use crate::sys::block::Block;
-use crate::sys::clock::Instant;
 use crate::sys::event::Bell;
 use crate::sys::fork::Owner;
 use crate::sys::loan;
@@ -28,7 +29,6 @@ use crate::tail::Tail;
 use crate::transaction::{Entry, Transaction, Work, Works};
 use crate::vfs::Vfs;
 use crate::vfs::os::OsVfs;
-use crate::wal::Latch;
 use crate::wal::pair::{Ahead, LogPair};
 use crate::write::{Transactions, Write};
 
@@ -44,7 +44,9 @@ pub struct Store {
     lock: Option<DirLock>,
     /// Calls the thread that does the log's chores.
     bell: Option<Arc<Bell>>,
-    /// Ends it.
+    /// Calls the one that keeps the time for the archive.
+    time_bell: Option<Arc<Bell>>,
+    /// Ends the former.
     stop: Arc<AtomicBool>,
     threads: Vec<Thread>,
     report: Report,
@@ -80,6 +82,8 @@ pub struct Stats {
     pub commits: u64,
     /// Syncs of the log.
     pub syncs: u64,
+    /// Attempts to make a checkpoint that failed since the store was opened, those in the background included.
+    pub checkpoints_failed: u64,
 }
 
 impl Store {
@@ -109,7 +113,8 @@ impl Store {
     fn open_locked(vfs: Arc<dyn Vfs>, dir: PathBuf, options: &Options) -> Result<Store> {
         let owner = Owner::current().map_err(|cause| Error::file("open", &dir, &cause))?;
         let Recovered { table, log, next, checkpoint, report, is_new } = recovery::recover(&*vfs, &dir, options)?;
-        let latch = Arc::new(Latch::default());
+        let archive =
+            options.archive_dir.as_ref().map(|archive| open_archive(&vfs, archive, report.last_lsn)).transpose()?;
         let ahead = options.preallocate_bytes();
         let fills = options.sync == SyncMode::Always && Ahead::wants_filler(ahead);
         let bell = match fills || options.sync == SyncMode::Interval {
@@ -118,15 +123,15 @@ impl Store {
         };
         let ahead = Ahead { bytes: ahead, filler: bell.clone().filter(|_| fills) };
         let modes = (options.sync, ahead);
-        let logs = LogPair::new(Arc::clone(&vfs), &dir, log, next, modes, bell.clone(), Arc::clone(&latch));
+        let logs = LogPair::new(Arc::clone(&vfs), &dir, log, next, modes, bell.clone(), Arc::default());
         if is_new {
             logs.trust_name();
         }
         let newest = checkpoint.map(|header| Newest { lsn: header.lsn, file_len: header.file_len });
-        let engine = Arc::new(Engine::new(vfs, dir, options.clone(), table, logs, latch, newest));
+        let engine = Arc::new(Engine::new(vfs, dir, options.clone(), table, logs, newest, archive));
         let stop = Arc::new(AtomicBool::new(false));
         let (threads, errors) = (Vec::new(), AtomicU64::new(0));
-        let mut store = Store { engine, owner, lock: None, bell, stop, threads, report, errors };
+        let mut store = Store { engine, owner, lock: None, bell, time_bell: None, stop, threads, report, errors };
         store.start_threads()?;
         Ok(store)
     }
@@ -135,7 +140,7 @@ impl Store {
     fn start_threads(&mut self) -> Result<()> {
         if let Some(bell) = self.bell.clone() {
             let stop = Arc::clone(&self.stop);
-            self.start(c"kvwal-log", move |engine| do_chores(engine, &bell, &stop))?;
+            self.start(c"kvwal-log", move |engine| chores::do_chores(engine, &bell, &stop))?;
         }
         if self.engine.options.checkpoint_wal_bytes != Size::Never {
             self.start(c"kvwal-ckpt", |engine| {
@@ -144,6 +149,11 @@ impl Store {
                     let _ = engine.checkpoint();
                 }
             })?;
+        }
+        if self.engine.archive.is_some() {
+            let bell = Arc::new(Bell::new().map_err(|cause| Error::io("eventfd", &cause))?);
+            self.time_bell = Some(Arc::clone(&bell));
+            self.start(c"kvwal-times", move |engine| chores::keep_time(engine, &bell))?;
         }
         Ok(())
     }
@@ -459,6 +469,7 @@ impl Store {
             checkpoints,
             commits,
             syncs,
+            checkpoints_failed: self.engine.checkpoints.failures(),
         }
     }
 
@@ -498,6 +509,9 @@ impl Store {
         }
         self.engine.checkpoints.stop();
         self.engine.watchers.close();
+        if let Some(bell) = &self.time_bell {
+            bell.ring();
+        }
         let mut result = Ok(());
         for thread in self.threads.drain(..) {
             if !thread.join() {
@@ -506,9 +520,16 @@ impl Store {
         }
         if let Some(lock) = self.lock.take() {
             let closed = self.engine.logs.close();
-            result = result.and(closed).and(lock.release());
+            let archived = self.close_archive(closed.is_ok());
+            result = result.and(closed).and(archived).and(lock.release());
         }
         result
+    }
+
+    fn close_archive(&self, all_is_durable: bool) -> Result<()> {
+        let Some(archive) = &self.engine.archive else { return Ok(()) };
+        let Visible { lsn, durable_lsn, .. } = self.engine.visible();
+        archive.close(if all_is_durable { lsn } else { durable_lsn })
     }
 
     /// In a forked child: gives our share of the lock back, and leaves the rest alone. The memory may be in the middle
@@ -526,46 +547,6 @@ impl Drop for Store {
             // Whoever wants to know calls close().
             let _ = self.shut();
         }
-    }
-}
-
-/// How long a record may stay in memory before it is handed over to the system, in [`SyncMode::Interval`].
-const HAND_OVER_EVERY: Duration = Duration::from_millis(3);
-
-/// The chores of the log. Failures are latched, or made up for by the writers, who report them.
-fn do_chores(engine: &Engine, bell: &Bell, stop: &AtomicBool) {
-    match engine.options.sync {
-        SyncMode::Interval => hand_over_and_sync(engine, bell, stop),
-        SyncMode::Always | SyncMode::None => {
-            while !stop.load(Ordering::Relaxed) {
-                let _ = engine.logs.fill();
-                bell.wait(None);
-            }
-        }
-    }
-}
-
-/// In [`SyncMode::Interval`]: sleeps until there is something in the buffer, hands it over after a moment, or as soon as
-/// the buffer is half full, and syncs at regular times.
-fn hand_over_and_sync(engine: &Engine, bell: &Bell, stop: &AtomicBool) {
-    let interval = Duration::from_millis(engine.options.sync_interval_ms.max(1));
-    let mut unsynced_since = None;
-    let mut is_rung = false;
-    loop {
-        if is_rung {
-            bell.wait(Some(HAND_OVER_EVERY.min(interval)));
-            let _ = engine.logs.hand_over();
-            unsynced_since.get_or_insert_with(Instant::now);
-        }
-        if unsynced_since.is_some_and(|since: Instant| since.elapsed() >= interval) {
-            // What could not be handed over is tried again, even if nobody writes any more.
-            unsynced_since = engine.sync().is_err().then(Instant::now);
-        }
-        if stop.load(Ordering::Relaxed) {
-            // Perhaps that was what the bell rang for when it was heard above.
-            return;
-        }
-        is_rung = bell.wait(unsynced_since.map(|since| interval.saturating_sub(since.elapsed())));
     }
 }
 
@@ -594,11 +575,18 @@ impl Keys {
     }
 }
 
+/// The archive `dir` of a store that ends with the record `last_lsn`.
+fn open_archive(vfs: &Arc<dyn Vfs>, dir: &Path, last_lsn: Lsn) -> Result<Archive> {
+    let dir = std::path::absolute(dir).map_err(|cause| Error::file("open", dir, &cause))?;
+    Archive::open(vfs, &dir, last_lsn)
+}
+
 /// Makes sure that there is a directory, and unless one may be created, a store in it; enters it.
 fn enter_dir(vfs: &dyn Vfs, dir: &Path, create: bool) -> Result<Arc<dyn Vfs>> {
     let entered = match vfs.enter(dir) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound && create => {
-            create_dir(vfs, dir)?;
+            // If somebody else was faster, the lock decides between us.
+            directory::create(vfs, dir)?;
             vfs.enter(dir)
         }
         result => result,
@@ -610,27 +598,6 @@ fn enter_dir(vfs: &dyn Vfs, dir: &Path, create: bool) -> Result<Arc<dyn Vfs>> {
     if !create {
         return Err(Error::new(ErrorKind::Io, format!("there is no store in {}", dir.display())));
     }
-    // Whoever made the directory may have been stopped before its name was durable.
-    match sync_parent(vfs, dir) {
-        Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => Ok(entered),
-        result => result.map(|()| entered).map_err(|cause| Error::file("fsync the parent directory of", dir, &cause)),
-    }
-}
-
-fn create_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
-    match vfs.create_dir(dir) {
-        Ok(()) => {}
-        // Somebody else was faster; the lock decides between us.
-        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(cause) => return Err(Error::file("mkdir", dir, &cause)),
-    }
-    sync_parent(vfs, dir).map_err(|cause| {
-        // So that the next attempt makes it anew: for a name that is there a second sync proves nothing.
-        let _ = vfs.remove_dir(dir);
-        Error::file("fsync the parent directory of", dir, &cause)
-    })
-}
-
-fn sync_parent(vfs: &dyn Vfs, dir: &Path) -> io::Result<()> {
-    vfs.sync_dir(dir.parent().unwrap_or(Path::new("/")))
+    directory::keep_name(vfs, dir)?;
+    Ok(entered)
 }

@@ -86,9 +86,7 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<Verified> {
 /// As [`verify`], on any file system.
 pub fn verify_on(vfs: &dyn Vfs, dir: &Path) -> Result<Verified> {
     let vfs = &*vfs.enter(dir).map_err(|cause| Error::file("open directory", dir, &cause))?;
-    if !recovery::exists(vfs, dir)? {
-        return Err(Error::new(ErrorKind::Io, format!("there is no store in {}", dir.display())));
-    }
+    recovery::check_exists(vfs, dir)?;
     let mut was_wrong = None;
     for looks in 1.. {
         let mut look = Look::at(vfs, dir)?;

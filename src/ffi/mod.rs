@@ -10,6 +10,7 @@ mod backup;
 mod batch;
 mod constants;
 mod error;
+mod restore;
 mod store;
 mod tail;
 mod transaction;

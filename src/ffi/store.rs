@@ -4,7 +4,7 @@ use std::ffi::{CStr, OsStr};
 use std::mem;
 use std::os::raw::{c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::slice;
 
@@ -36,9 +36,10 @@ pub unsafe extern "C" fn kv_options_init(o: *mut kv_options) {
 ///
 /// Blocks on the disk: reads the checkpoint and the log, and syncs what it cannot prove durable.
 ///
-/// Returns KV_OK; KV_INVALID; KV_LOCKED if another process or handle has it open; KV_CORRUPT if the files are not a
-/// store, cannot be repaired, or (KV_RECOVER_STRICT) lost acknowledged data; KV_VERSION; KV_IO, also for a dir that is
-/// no directory or may not be written; KV_NO_SPACE; KV_NO_MEMORY. Whatever fails, no acknowledged byte is lost.
+/// Returns KV_OK; KV_INVALID; KV_LOCKED if another process or handle has it open, or its archive; KV_CORRUPT if the
+/// files are not a store, cannot be repaired, or (KV_RECOVER_STRICT) lost acknowledged data; KV_VERSION; KV_IO, also for
+/// a dir that is no directory or may not be written; KV_NO_SPACE; KV_NO_MEMORY. Whatever fails, no acknowledged byte is
+/// lost.
 ///
 /// # Safety
 /// `dir` is NULL or NUL-terminated; `options` is NULL or has a valid struct_size; `out` is NULL or writable.
@@ -334,6 +335,7 @@ pub unsafe extern "C" fn kv_stats_get(s: *mut kv_store, out: *mut kv_stats) -> c
             checkpoints: stats.checkpoints,
             commits: stats.commits,
             syncs: stats.syncs,
+            checkpoints_failed: stats.checkpoints_failed,
         };
         // SAFETY: `size` is the struct_size just read from `out`.
         unsafe { write_struct(out, size, &value) };
@@ -405,8 +407,20 @@ pub(super) unsafe fn c_path<'a>(ptr: *const c_char, what: &str) -> Result<&'a Pa
     Ok(Path::new(OsStr::from_bytes(text.to_bytes())))
 }
 
+/// A path that need not be given.
+///
 /// # Safety
-/// `ptr` is NULL or has a valid struct_size.
+/// `ptr` is NULL or NUL-terminated.
+pub(super) unsafe fn optional_path(ptr: *const c_char, what: &str) -> Result<Option<PathBuf>> {
+    match ptr.is_null() {
+        true => Ok(None),
+        // SAFETY: the caller's promise.
+        false => Ok(Some(unsafe { c_path(ptr, what)? }.to_owned())),
+    }
+}
+
+/// # Safety
+/// `ptr` is NULL or has a valid struct_size, and paths that are NULL or NUL-terminated.
 unsafe fn read_options(ptr: *const kv_options) -> Result<Options> {
     let mut options = Options::default();
     if ptr.is_null() {
@@ -431,6 +445,8 @@ unsafe fn read_options(ptr: *const kv_options) -> Result<Options> {
     options.checkpoint_wal_bytes = size(given.checkpoint_wal_bytes);
     options.preallocate = size(given.preallocate);
     options.create = given.no_create == 0;
+    // SAFETY: the caller's promise.
+    options.archive_dir = unsafe { optional_path(given.archive_dir, "options->archive_dir")? };
     Ok(options)
 }
 

@@ -1,6 +1,6 @@
 //! The structs that cross the C boundary.
 
-use std::os::raw::{c_int, c_void};
+use std::os::raw::{c_char, c_int, c_void};
 
 use crate::batch::Batch;
 use crate::store::Store;
@@ -48,6 +48,12 @@ pub struct kv_options {
     pub preallocate: u64,
     /// Non-zero: a store that does not exist is an error (KV_IO) instead of being created.
     pub no_create: c_int,
+    /// A directory, made if it is missing, in which every log is kept that a checkpoint would do away with, so that kv_restore()
+    /// can make the store as it was after any record, or at any time. NULL: none. The path is copied. One store at a time may use
+    /// it (KV_LOCKED), and only as long as its records go on from those that are there (KV_INVALID). Whoever opens the store must
+    /// name it, or there will be a gap. A checkpoint whose log cannot be kept fails, and is tried again; kv_stats counts that. The
+    /// library deletes nothing there.
+    pub archive_dir: *const c_char,
 }
 
 /// Counters and sizes of an open store, filled by kv_stats_get().
@@ -82,6 +88,8 @@ pub struct kv_stats {
     pub commits: u64,
     /// Syncs of the log (fdatasync).
     pub syncs: u64,
+    /// Attempts to make a checkpoint that failed since the store was opened, those in the background included.
+    pub checkpoints_failed: u64,
 }
 
 /// One key of kv_get_many(), with room for its value, and the answer.

@@ -135,6 +135,12 @@ impl Vfs for OsVfs {
         retry(|| unsafe { libc::renameat(from.dir, from.path.as_ptr(), to.dir, to.path.as_ptr()) }).map(drop)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from, to) = (self.at(from)?, self.at(to)?);
+        // SAFETY: the paths are NUL-terminated, and the directories open.
+        retry(|| unsafe { libc::linkat(from.dir, from.path.as_ptr(), to.dir, to.path.as_ptr(), 0) }).map(drop)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let at = self.at(path)?;
         // SAFETY: the path is NUL-terminated, and the directory open.

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use super::cursor::{Cursor, Fetched};
 use super::pair::{LOG, NEXT};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::Lsn;
 use crate::lock;
 use crate::recovery;
@@ -53,9 +53,7 @@ impl Follower {
     /// As [`open`](Self::open), on any file system.
     pub fn open_on(vfs: &dyn Vfs, dir: &Path, from: Lsn) -> Result<Follower> {
         let vfs = vfs.enter(dir).map_err(|cause| Error::file("open directory", dir, &cause))?;
-        if !recovery::exists(&*vfs, dir)? {
-            return Err(Error::new(ErrorKind::Io, format!("there is no store in {}", dir.display())));
-        }
+        recovery::check_exists(&*vfs, dir)?;
         let cursor = || Cursor::new(Arc::clone(&vfs), dir, from);
         Ok(Follower { cursor: cursor(), scout: cursor(), proven: 0, dir: dir.to_owned(), vfs })
     }

@@ -9,6 +9,7 @@ use super::scan::{self, Scan};
 use super::space::Space;
 use super::writer::{Position, Writer};
 use super::{Latch, behind};
+use crate::directory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, Lsn, Record};
 use crate::lock;
@@ -100,7 +101,7 @@ fn recover(vfs: &dyn Vfs, dir: &Path, source: &Source<'_>) -> Result<Scan> {
     // Also if there is nothing to cut: perhaps an earlier cut never reached the disk.
     repair::cut(source, scan.end)?;
     source.file.sync_all().map_err(|cause| Error::file("fsync", source.path, &cause))?;
-    repair::sync_dir(vfs, dir)?;
+    directory::sync(vfs, dir)?;
     Ok(scan)
 }
 

@@ -85,6 +85,27 @@ fn open_direct(vfs: &dyn Vfs, path: &Path, mode: SyncMode) -> Option<Arc<dyn Fil
     }
 }
 
+/// A log that is about to be retired. Nothing is appended to it any more.
+pub struct Retiring {
+    /// The open file.
+    pub file: Arc<dyn File>,
+    /// Its path, as long as it is not retired.
+    pub path: PathBuf,
+    /// Where its last record ends.
+    pub at: Position,
+    /// Zeros follow it, which were written ahead.
+    has_zeros: bool,
+}
+
+impl Retiring {
+    /// Gives the zeros back, once the log is retired and the archive has it. That this is durable does not matter.
+    pub fn trim(&self) {
+        if self.has_zeros {
+            let _ = self.file.set_len(self.at.end);
+        }
+    }
+}
+
 struct Active {
     /// On `wal.next` if there is a `retiring` log, otherwise on `wal.log`.
     writer: Writer,
@@ -516,6 +537,14 @@ impl LogPair {
         Ok(begin(active.writer.position()))
     }
 
+    /// The log that is to be retired, if there is one.
+    pub fn retiring(&self) -> Option<Retiring> {
+        let active = self.active.lock();
+        let writer = active.retiring.as_ref()?;
+        let (file, path, at) = (writer.file(), writer.path().to_owned(), writer.position());
+        Some(Retiring { file, path, at, has_zeros: writer.space().filled() > at.end })
+    }
+
     /// Puts `wal.next` in the place of `wal.log`, whose records a durable checkpoint covers. Returns the bytes of
     /// records that are left.
     pub fn retire(&self) -> Result<u64> {
@@ -568,6 +597,11 @@ impl LogPair {
         // If that fails, too, the next open finds a torn tail, as after a crash.
         let (file, end) = (active.writer.file(), active.handed_over().end);
         let _ = file.set_len(end).and_then(|()| file.sync_data());
+    }
+
+    /// What ends all writing.
+    pub fn latch(&self) -> &Arc<Latch> {
+        &self.latch
     }
 
     /// Whether there is a log that the next complete checkpoint retires.

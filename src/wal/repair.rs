@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::reader::{self, Reader, Step};
 use super::scan::Scan;
+use crate::directory;
 use crate::error::{Error, Result};
 use crate::format::Lsn;
 use crate::vfs::{self, Access, File, Vfs};
@@ -40,7 +41,7 @@ pub fn quarantine(vfs: &dyn Vfs, dir: &Path, source: &Source<'_>, from: u64, to:
         copy_bytes(&*copy, &unfinished, source, from, to)?;
     }
     rename(&unfinished, &target)?;
-    sync_dir(vfs, &quarantine)
+    directory::sync(vfs, &quarantine)
 }
 
 /// A file to be repaired.
@@ -125,7 +126,7 @@ fn quarantine_dir(vfs: &dyn Vfs, dir: &Path) -> Result<PathBuf> {
         Err(cause) => return Err(Error::file("mkdir", &quarantine, &cause)),
     }
     // Also if it existed: the crash may have come before it was synced.
-    sync_dir(vfs, dir)?;
+    directory::sync(vfs, dir)?;
     Ok(quarantine)
 }
 
@@ -165,7 +166,8 @@ fn same_bytes(vfs: &dyn Vfs, path: &Path, source: &Source<'_>, from: u64, to: u6
     Ok(true)
 }
 
-fn copy_bytes(to_file: &dyn File, to_path: &Path, source: &Source<'_>, from: u64, to: u64) -> Result<()> {
+/// Makes a file a copy of `from..to` of another one, durably; zeros are left as holes.
+pub fn copy_bytes(to_file: &dyn File, to_path: &Path, source: &Source<'_>, from: u64, to: u64) -> Result<()> {
     // What an interrupted copy left is overwritten.
     to_file.set_len(0).map_err(|cause| Error::file("truncate", to_path, &cause))?;
     let mut chunk = reader::buffer(CHUNK)?;
@@ -188,11 +190,6 @@ fn read_exact(source: &Source<'_>, buf: &mut [u8], at: u64) -> Result<()> {
         got if got == buf.len() => Ok(()),
         _ => Err(Error::corrupt(format!("{} became shorter while it was being repaired", source.path.display()))),
     }
-}
-
-/// Makes the names of a directory durable.
-pub fn sync_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
-    vfs.sync_dir(dir).map_err(|cause| Error::file("fsync directory", dir, &cause))
 }
 
 #[cfg(test)]

@@ -95,6 +95,17 @@ impl Vfs for SimDisk {
         Ok(())
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = self.begin(Call::Link)?;
+        let node = disk.find(from)?;
+        let (dir, name) = disk.dir_and_name(to)?;
+        if disk.dirs[dir].cached.contains_key(name) {
+            return Err(io::Error::from_raw_os_error(libc::EEXIST));
+        }
+        disk.dirs[dir].change(NameChange::Add(name.to_owned(), node));
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.begin(Call::Remove)?;
         if let Node::Dir(_) = disk.find(path)? {

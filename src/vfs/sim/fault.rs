@@ -11,6 +11,8 @@ pub enum Call {
     Exists,
     /// `Vfs::rename`.
     Rename,
+    /// `Vfs::link`.
+    Link,
     /// `Vfs::remove` and `Vfs::remove_dir`.
     Remove,
     /// `Vfs::sync_dir`.
@@ -30,7 +32,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// All of them.
+    /// All that a store makes, unless it has an archive.
     pub const ALL: [Call; 12] = [
         Call::Open,
         Call::CreateDir,
