@@ -10,7 +10,7 @@ use super::files::Files;
 use crate::args;
 use crate::failure::{Exit, Failure, Result};
 use crate::opening;
-use crate::output::{Facts, Output};
+use crate::output::{self, Facts, Output};
 use crate::progress;
 
 /// What was made.
@@ -32,6 +32,7 @@ impl Facts for BackedUp {
 }
 
 pub fn backup(args: &args::Backup, output: &mut Output) -> Result<Exit> {
+    output::check_is_outside(&args.dest, &args.store)?;
     let store = opening::for_reading(&args.store)?;
     let keys = store.stats().keys;
     let progress = progress::spinner(format!("writing {}", args.dest.display()));

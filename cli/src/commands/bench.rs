@@ -44,6 +44,8 @@ struct Figure {
 }
 
 pub fn bench(args: &args::Bench, output: &mut Output) -> Result<Exit> {
+    // Whose own words would name a directory that nobody has heard of.
+    args.dir.read_dir().map_err(|cause| Failure::io("make a directory in", &args.dir, &cause))?;
     let dir = tempfile::Builder::new().prefix("kvwal-bench-").tempdir_in(&args.dir);
     let dir = dir.map_err(|cause| Failure::io("make a directory in", &args.dir, &cause))?;
     let figures = measure(dir.path(), args.time / STEPS)?;

@@ -16,8 +16,8 @@ use super::data::now_ms;
 use super::records::{self, EntryReader};
 use crate::args;
 use crate::failure::{Exit, Failure, Result};
-use crate::opening;
-use crate::output::{Facts, Output};
+use crate::opening::{self, IfMissing};
+use crate::output::{self, Facts, Output};
 use crate::progress;
 
 /// A batch is written when it has so many entries, or keys and values of so many bytes.
@@ -44,18 +44,22 @@ pub fn load(args: &args::Load, output: &mut Output) -> Result<Exit> {
     let format = records::format(args.format, path);
     let (from, bar) = open_input(path)?;
     let mut reader = EntryReader::new(format, from).map_err(|failure| within_input(failure, path))?;
-    let store = opening::for_loading(&args.store, args.create)?;
+    let store = opening::for_loading(&args.store, IfMissing::with(args.create))?;
     let mut loaded = Loaded::default();
     let result = load_all(&store, &mut reader, &mut loaded);
     drop(bar);
-    let stored = loaded.loaded;
     result.map_err(|failure| {
-        within_input(failure, path)
-            .hint(format!("the {stored} entries before it are in the store; loading again does no harm"))
+        let before = in_the_store(loaded.loaded);
+        within_input(failure, path).hint(format!("before it, {before}"))
     })?;
     opening::close(store)?;
     output.facts(&loaded)?;
     Ok(Exit::Done)
+}
+
+fn in_the_store(stored: u64) -> String {
+    let are = output::count(stored, "entry is", "entries are");
+    format!("{are} in the store; loading again does no harm")
 }
 
 /// The input, and a bar that goes along with it.
@@ -64,8 +68,12 @@ fn open_input(path: Option<&Path>) -> Result<(Box<dyn BufRead>, ProgressBar)> {
         None => (Box::new(io::stdin().lock()), progress::spinner("loading")),
         Some(path) => {
             let file = File::open(path).map_err(|cause| Failure::io("open", path, &cause))?;
-            let len = file.metadata().map_err(|cause| Failure::io("stat", path, &cause))?.len();
-            (Box::new(file), progress::bytes("loading", len))
+            let metadata = file.metadata().map_err(|cause| Failure::io("stat", path, &cause))?;
+            if metadata.is_dir() {
+                let message = format!("{} is a directory, and not a dump", path.display());
+                return Err(Failure::new(Exit::Missing, message).hint("to copy a store: kvwal backup STORE DEST"));
+            }
+            (Box::new(file), progress::bytes("loading", metadata.len()))
         }
     };
     Ok((Box::new(BufReader::with_capacity(64 << 10, bar.wrap_read(from))), bar))

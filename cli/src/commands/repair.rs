@@ -48,7 +48,7 @@ struct Repair {
     /// Valid records that are given up because that was asked for.
     records_dropped: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    original: Option<PathBuf>,
+    original: Option<String>,
 }
 
 impl Facts for Repair {
@@ -57,18 +57,23 @@ impl Facts for Repair {
         lines.extend(self.reason.clone().map(|reason| ("why", reason)));
         lines.push(match self.kept_until_lsn {
             0 => ("kept", "nothing".to_owned()),
+            1 => ("kept", format!("record 1, checkpoint at {}", self.checkpoint_lsn)),
             last => ("kept", format!("records 1 to {last}, checkpoint at {}", self.checkpoint_lsn)),
         });
         lines.push(("cut off", output::size(self.cut_bytes)));
-        lines.push(("valid, but behind bad ones", format!("{} records", self.records_behind)));
-        lines.push(("dropped as asked for", format!("{} records", self.records_dropped)));
+        lines.push(("valid, but behind bad ones", records(self.records_behind)));
+        lines.push(("dropped as asked for", records(self.records_dropped)));
         match (&self.original, self.applied) {
-            (Some(original), _) => lines.push(("the original is", original.display().to_string())),
+            (Some(original), _) => lines.push(("the original is", original.clone())),
             (None, true) => lines.push(("done", "nothing: there was nothing to repair".to_owned())),
             (None, false) => lines.push(("done", "nothing yet: --apply does it, and keeps the original".to_owned())),
         }
         lines
     }
+}
+
+fn records(number: u64) -> String {
+    output::count(number, "record", "records")
 }
 
 pub fn repair(args: &args::Repair, output: &mut Output) -> Result<Exit> {
@@ -88,7 +93,8 @@ pub fn repair(args: &args::Repair, output: &mut Output) -> Result<Exit> {
     if args.apply {
         repair.applied = true;
         if is_needed {
-            repair.original = Some(apply(&args.store, &cut, repair.kept_until_lsn)?);
+            let original = apply(&args.store, &cut, repair.kept_until_lsn)?;
+            repair.original = Some(original.display().to_string());
         }
     }
     output.facts(&repair)?;

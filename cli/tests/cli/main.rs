@@ -6,6 +6,7 @@ mod data;
 mod documents;
 mod dump_load;
 mod generated;
+mod output;
 mod refused;
 mod support;
 mod tail;
