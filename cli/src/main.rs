@@ -4,6 +4,7 @@ mod args;
 mod bytes;
 mod commands;
 mod failure;
+mod interruption;
 mod opening;
 mod output;
 mod progress;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         }
     };
     let name = arguments.command.name();
+    interruption::watch(name);
     ended(name, commands::run(&arguments))
 }
 

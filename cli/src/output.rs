@@ -1,7 +1,7 @@
 //! Where the answer of a command goes: standard output, or a file that is there whole or not at all.
 
 use std::fmt::Display;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use tempfile::TempPath;
 
 use crate::bytes;
 use crate::failure::{Exit, Failure, Result};
+use crate::interruption::{HalfDone, TakeBack};
 
 const BUFFER: usize = 64 << 10;
 
@@ -94,11 +95,11 @@ pub fn failed(cause: io::Error) -> Failure {
     Failure::print(&cause)
 }
 
-/// A file that is being written. It has its name only when all of it is on the disk; before, and if that fails,
-/// the name stays what it was.
+/// A file that is being written. It has its name only when all of it is on the disk; before, and if that fails or a signal
+/// ends the tool, the name stays what it was.
 pub enum NewFile {
     /// Will take the name.
-    Replacement { file: BufWriter<File>, unfinished: TempPath, path: PathBuf },
+    Replacement { file: BufWriter<File>, unfinished: TempPath, path: PathBuf, half_done: HalfDone },
     /// A device or a pipe, which cannot be replaced.
     Special { file: BufWriter<File>, path: PathBuf },
 }
@@ -118,22 +119,22 @@ impl NewFile {
         name.push(".");
         let mut builder = tempfile::Builder::new();
         let builder = builder.prefix(&name).suffix(".tmp");
-        let file = builder
-            .make_in(parent(path), |path| File::create_new(path))
+        let create = || builder.make_in(parent(path), |path| File::create_new(path));
+        let (file, half_done) = HalfDone::begin(create, |file| take_back(file.path(), path))
             .map_err(|cause| Failure::io("create a file beside", path, &cause))?;
         let ((file, unfinished), path) = (file.into_parts(), path.to_owned());
-        Ok(NewFile::Replacement { file: BufWriter::with_capacity(BUFFER, file), unfinished, path })
+        Ok(NewFile::Replacement { file: BufWriter::with_capacity(BUFFER, file), unfinished, path, half_done })
     }
 
     /// Gives the file its name, durably.
     pub fn finish(self) -> Result<()> {
         match self {
             NewFile::Special { mut file, path } => file.flush().map_err(|cause| Failure::io("write", &path, &cause)),
-            NewFile::Replacement { file, unfinished, path } => {
+            NewFile::Replacement { file, unfinished, path, half_done } => {
                 let failed = |cause: &io::Error| Failure::io("write", &path, cause);
                 let file = file.into_inner().map_err(|cause| failed(cause.error()))?;
                 file.sync_all().map_err(|cause| failed(&cause))?;
-                unfinished.persist(&path).map_err(|cause| failed(&cause.error))?;
+                half_done.finish(|| unfinished.persist(&path)).map_err(|cause| failed(&cause.error))?;
                 sync_dir(parent(&path))
             }
         }
@@ -162,6 +163,19 @@ impl Write for NewFile {
     }
 }
 
+fn take_back(unfinished: &Path, path: &Path) -> TakeBack {
+    let (unfinished, path) = (unfinished.to_owned(), path.to_owned());
+    Box::new(move || {
+        let nothing = format!("nothing was written to {}", path.display());
+        match fs::remove_file(&unfinished) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                format!("{nothing}; remove {}: {cause}", unfinished.display())
+            }
+            _ => nothing,
+        }
+    })
+}
+
 /// An error if `path` would be one of the store's own files.
 pub fn check_is_outside(path: &Path, store: &Path) -> Result<()> {
     let (within, store) = (parent(path).canonicalize(), store.canonicalize());
@@ -177,6 +191,13 @@ pub fn parent(path: &Path) -> &Path {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     }
+}
+
+/// Removes a directory in which another thread may just be making files.
+pub fn remove_all(dir: &Path) -> io::Result<()> {
+    const TRIES: u32 = 10;
+    let is_gone = || fs::remove_dir_all(dir).is_ok() || !dir.exists();
+    if (0..TRIES).any(|_| is_gone()) { Ok(()) } else { fs::remove_dir_all(dir) }
 }
 
 /// Makes the names in a directory durable.

@@ -1,12 +1,14 @@
 //! `load`: sets the keys of a dump, many with one sync.
 //!
 //! Entries are gathered into batches, each of them written whole or not at all, in the order of the input. So when it ends
-//! early, by a bad line or a full disk, the store holds the beginning of the input, and the failure says how much of it;
-//! loading the whole input again comes to the same as if nothing had happened.
+//! early, by a bad line, a full disk or a signal, the store holds the beginning of the input, and how much of it is said; loading
+//! the whole input again comes to the same as if nothing had happened.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use indicatif::ProgressBar;
 use kvwal::{Batch, Store};
@@ -16,6 +18,7 @@ use super::data::now_ms;
 use super::records::{self, EntryReader};
 use crate::args;
 use crate::failure::{Exit, Failure, Result};
+use crate::interruption::HalfDone;
 use crate::opening::{self, IfMissing};
 use crate::output::{self, Facts, Output};
 use crate::progress;
@@ -46,13 +49,19 @@ pub fn load(args: &args::Load, output: &mut Output) -> Result<Exit> {
     let mut reader = EntryReader::new(format, from).map_err(|failure| within_input(failure, path))?;
     let store = opening::for_loading(&args.store, IfMissing::with(args.create))?;
     let mut loaded = Loaded::default();
-    let result = load_all(&store, &mut reader, &mut loaded);
+    let stored = Arc::new(AtomicU64::new(0));
+    let half_done = HalfDone::new({
+        let stored = Arc::clone(&stored);
+        move || format!("at least {}", in_the_store(stored.load(Ordering::Relaxed)))
+    });
+    let result = load_all(&store, &mut reader, &mut loaded, &stored);
     drop(bar);
     result.map_err(|failure| {
         let before = in_the_store(loaded.loaded);
         within_input(failure, path).hint(format!("before it, {before}"))
     })?;
     opening::close(store)?;
+    drop(half_done);
     output.facts(&loaded)?;
     Ok(Exit::Done)
 }
@@ -86,7 +95,13 @@ fn within_input(failure: Failure, path: Option<&Path>) -> Failure {
     }
 }
 
-fn load_all(store: &Store, reader: &mut EntryReader<impl BufRead>, loaded: &mut Loaded) -> Result<()> {
+/// Sets all entries; `stored` tells other threads how many of them there are by now.
+fn load_all(
+    store: &Store,
+    reader: &mut EntryReader<impl BufRead>,
+    loaded: &mut Loaded,
+    stored: &AtomicU64,
+) -> Result<()> {
     let (mut batch, mut bytes) = (Batch::new(), 0);
     let now = now_ms();
     loop {
@@ -95,6 +110,7 @@ fn load_all(store: &Store, reader: &mut EntryReader<impl BufRead>, loaded: &mut 
         if is_last || batch.len() >= ENTRIES || bytes >= BYTES {
             store.write(&batch)?;
             loaded.loaded += batch.len() as u64;
+            stored.store(loaded.loaded, Ordering::Relaxed);
             batch.clear();
             bytes = 0;
         }

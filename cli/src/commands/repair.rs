@@ -10,7 +10,7 @@
 //! 4. The original is renamed to `STORE.before-repair`, the copy to `STORE`, and the directory of both is synced.
 //!
 //! So the original is never written to. A crash before step 4 leaves it in its place, and one between the two renames under its
-//! new name, with the repaired copy beside it.
+//! new name, with the repaired copy beside it. A signal before step 4 takes the copy back, and a later one waits for its end.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -24,6 +24,7 @@ use super::files::{self, Health};
 use super::inspect::{Piece, Walk};
 use crate::args;
 use crate::failure::{Exit, Failure, Result};
+use crate::interruption::{HalfDone, TakeBack};
 use crate::opening;
 use crate::output::{self, Facts, Output};
 use crate::progress;
@@ -185,7 +186,7 @@ fn apply(dir: &Path, cut: &Cut, last_lsn: u64) -> Result<PathBuf> {
     let dir = &fs::canonicalize(dir).map_err(|cause| Failure::io("find", dir, &cause))?;
     let _lock = lock(dir)?;
     let copy = beside(dir, ".repairing");
-    fs::create_dir(&copy).map_err(|cause| {
+    let ((), half_done) = HalfDone::begin(|| fs::create_dir(&copy), |()| take_back(&copy)).map_err(|cause| {
         Failure::io("make the directory", &copy, &cause).hint("if an earlier repair left it, remove it and try again")
     })?;
     let made = make_copy(dir, &copy, cut, last_lsn);
@@ -194,7 +195,15 @@ fn apply(dir: &Path, cut: &Cut, last_lsn: u64) -> Result<PathBuf> {
         let _ = fs::remove_dir_all(&copy);
     }
     made?;
-    exchange(dir, &copy)
+    half_done.finish(|| exchange(dir, &copy))
+}
+
+fn take_back(copy: &Path) -> TakeBack {
+    let copy = copy.to_owned();
+    Box::new(move || match output::remove_all(&copy) {
+        Ok(()) => "the store is as it was".to_owned(),
+        Err(cause) => format!("the store is as it was; remove {}: {cause}", copy.display()),
+    })
 }
 
 /// Locks the store, as opening it would.
