@@ -71,12 +71,13 @@ impl Failure {
 
     /// A failed system call on `path`.
     pub fn io(doing: &str, path: &Path, cause: &io::Error) -> Failure {
-        Failure::new(exit_of(cause), format!("{doing} {}: {cause}", path.display()))
+        let failure = Failure::new(exit_of(cause), format!("{doing} {}: {cause}", path.display()));
+        if is_full(cause) { failure.hint(MAKE_ROOM) } else { failure }
     }
 
-    /// Output that could not be written.
-    pub fn output(to: impl Display, cause: &io::Error) -> Failure {
-        Failure::new(exit_of(cause), format!("write {to}: {cause}"))
+    /// Standard output that could not be written.
+    pub fn print(cause: &io::Error) -> Failure {
+        Failure::new(exit_of(cause), format!("write standard output: {cause}"))
     }
 
     /// Tells the user, unless it is only that nobody reads any more.
@@ -94,11 +95,17 @@ impl Failure {
     }
 }
 
+const MAKE_ROOM: &str = "make room, and do it again";
+
+fn is_full(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
 fn exit_of(cause: &io::Error) -> Exit {
     match cause.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Exit::Missing,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Exit::NoPermission,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Exit::NoOutput,
+        _ if is_full(cause) => Exit::NoOutput,
         io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => Exit::NoOutput,
         io::ErrorKind::BrokenPipe => Exit::PipeClosed,
         _ => Exit::Io,
@@ -122,8 +129,9 @@ impl From<Error> for Failure {
                 "ask that process: kv_server, or whatever has the store open. \
                  Beside it work: verify, inspect, stat --offline, tail",
             ),
+            _ if matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Version) => failure,
             Exit::BadData => failure.hint("kvwal verify STORE says what is wrong, kvwal repair STORE what can be kept"),
-            Exit::NoOutput => failure.hint("make room, and do it again"),
+            Exit::NoOutput => failure.hint(MAKE_ROOM),
             Exit::Bug => failure.hint("please report this"),
             _ => failure,
         }

@@ -3,6 +3,7 @@
 //! Whoever only wants to look at a key does not expect that anything is cut off for it. So all commands open strictly: a
 //! torn tail, which any opening may repair, is repaired; damage is refused, and left to `kvwal repair`.
 
+use std::io;
 use std::path::Path;
 
 use kvwal::{Options, RecoveryMode, Size, Store};
@@ -13,19 +14,35 @@ use crate::progress;
 /// The files of which a store has at least one.
 const FILES: [&str; 3] = ["wal.log", "wal.next", "checkpoint.dat"];
 
+/// What to do where there is no store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfMissing {
+    Create,
+    /// Say that `--create` would.
+    Offer,
+    Refuse,
+}
+
+impl IfMissing {
+    /// For a command that takes `--create`.
+    pub fn with(create: bool) -> IfMissing {
+        if create { IfMissing::Create } else { IfMissing::Offer }
+    }
+}
+
 /// Opens a store to read from it.
 pub fn for_reading(dir: &Path) -> Result<Store> {
-    open(dir, Options { create: false, checkpoint_wal_bytes: Size::Never, ..quiet() })
+    open(dir, IfMissing::Refuse, Options { checkpoint_wal_bytes: Size::Never, ..quiet() })
 }
 
 /// Opens a store for a few changes.
-pub fn for_writing(dir: &Path, create: bool) -> Result<Store> {
-    open(dir, Options { create, ..quiet() })
+pub fn for_writing(dir: &Path, if_missing: IfMissing) -> Result<Store> {
+    open(dir, if_missing, quiet())
 }
 
 /// Opens a store for many changes.
-pub fn for_loading(dir: &Path, create: bool) -> Result<Store> {
-    open(dir, Options { preallocate: Size::Default, create, ..quiet() })
+pub fn for_loading(dir: &Path, if_missing: IfMissing) -> Result<Store> {
+    open(dir, if_missing, Options { preallocate: Size::Default, ..quiet() })
 }
 
 /// Nothing is written ahead, for what little there is to write.
@@ -33,22 +50,38 @@ fn quiet() -> Options {
     Options { recovery: RecoveryMode::Strict, preallocate: Size::Never, ..Options::default() }
 }
 
-fn open(dir: &Path, options: Options) -> Result<Store> {
-    if !options.create {
-        check_exists(dir)?;
+fn open(dir: &Path, if_missing: IfMissing, options: Options) -> Result<Store> {
+    let create = if_missing == IfMissing::Create;
+    match missing(dir)? {
+        Some(failure) if if_missing == IfMissing::Offer => return Err(failure.hint("--create makes one")),
+        Some(failure) if !create => return Err(failure),
+        _ => {}
     }
     let _progress = progress::spinner(format!("opening {}", dir.display()));
-    Ok(Store::open(dir, &options)?)
+    let opened = Store::open(dir, &Options { create, ..options }).map_err(Failure::from);
+    opened.map_err(|failure| match failure.exit {
+        Exit::Missing if create => failure.hint("--create makes one directory, and not those above it"),
+        Exit::NoPermission if !create => failure
+            .hint("opening a store takes permission to write; verify, inspect, tail and stat --offline only read"),
+        _ => failure,
+    })
 }
 
 /// An error if there is no store in `dir`.
 pub fn check_exists(dir: &Path) -> Result<()> {
+    missing(dir)?.map_or(Ok(()), Err)
+}
+
+/// That there is no store in `dir`, if there is none but one could be made.
+fn missing(dir: &Path) -> Result<Option<Failure>> {
     // So that no permission is told from no file.
-    let metadata = dir.metadata().map_err(|cause| Failure::io("open", dir, &cause));
-    let metadata = metadata.map_err(|failure| match failure.exit {
-        Exit::Missing => failure.hint("there is no such directory; set --create and load --create make a store"),
-        _ => failure,
-    })?;
+    let metadata = match dir.metadata() {
+        Ok(metadata) => metadata,
+        Err(cause) => {
+            let failure = Failure::io("open", dir, &cause);
+            return if cause.kind() == io::ErrorKind::NotFound { Ok(Some(failure)) } else { Err(failure) };
+        }
+    };
     if !metadata.is_dir() {
         let message = format!("{} is not a directory, and so not a store", dir.display());
         return Err(Failure::new(Exit::Missing, message).hint("for a file: kvwal inspect FILE"));
@@ -56,11 +89,11 @@ pub fn check_exists(dir: &Path) -> Result<()> {
     for file in FILES {
         let path = dir.join(file);
         if path.try_exists().map_err(|cause| Failure::io("look up", &path, &cause))? {
-            return Ok(());
+            return Ok(None);
         }
     }
     let message = format!("there is no store in {}", dir.display());
-    Err(Failure::new(Exit::Missing, message).hint("a store has a wal.log; set --create and load --create make one"))
+    Ok(Some(Failure::new(Exit::Missing, message).hint("a store has a wal.log or a checkpoint.dat")))
 }
 
 /// Closes a store, and says whether that went well.

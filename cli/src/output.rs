@@ -1,18 +1,18 @@
 //! Where the answer of a command goes: standard output, or a file that is there whole or not at all.
 
 use std::fmt::Display;
-use std::fs::{File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
 use serde::Serialize;
-use tempfile::NamedTempFile;
+use tempfile::TempPath;
 
 use crate::bytes;
 use crate::failure::{Exit, Failure, Result};
+use crate::interruption::{HalfDone, TakeBack};
 
 const BUFFER: usize = 64 << 10;
 
@@ -90,15 +90,16 @@ pub fn write_json(to: &mut impl Write, document: &impl Serialize) -> io::Result<
     to.write_all(b"\n")
 }
 
-fn failed(cause: io::Error) -> Failure {
-    Failure::output("standard output", &cause)
+/// What was printed could not be written.
+pub fn failed(cause: io::Error) -> Failure {
+    Failure::print(&cause)
 }
 
-/// A file that is being written. It has its name only when all of it is on the disk; before, and if that fails, the name
-/// stays what it was.
+/// A file that is being written. It has its name only when all of it is on the disk; before, and if that fails or a signal
+/// ends the tool, the name stays what it was.
 pub enum NewFile {
     /// Will take the name.
-    Replacement { file: BufWriter<NamedTempFile>, path: PathBuf },
+    Replacement { file: BufWriter<File>, unfinished: TempPath, path: PathBuf, half_done: HalfDone },
     /// A device or a pipe, which cannot be replaced.
     Special { file: BufWriter<File>, path: PathBuf },
 }
@@ -106,9 +107,9 @@ pub enum NewFile {
 impl NewFile {
     /// A file for what was in `store`, none of whose own files it may take the place of.
     pub fn create(path: &Path, store: &Path) -> Result<NewFile> {
-        let (within, store) = (parent(path).canonicalize(), store.canonicalize());
-        if within.is_ok_and(|within| store.is_ok_and(|store| within == store)) {
-            return Err(Failure::new(Exit::NoOutput, format!("{} would lie in the store itself", path.display())));
+        check_is_outside(path, store)?;
+        if path.is_dir() {
+            return Err(Failure::new(Exit::NoOutput, format!("{} is a directory", path.display())));
         }
         if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
             let file = File::options().write(true).open(path).map_err(|cause| Failure::io("open", path, &cause))?;
@@ -116,27 +117,24 @@ impl NewFile {
         }
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".");
-        // The umask takes away what it should, as from a file of any other program.
-        let file = tempfile::Builder::new()
-            .prefix(&name)
-            .suffix(".tmp")
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(parent(path))
+        let mut builder = tempfile::Builder::new();
+        let builder = builder.prefix(&name).suffix(".tmp");
+        let create = || builder.make_in(parent(path), |path| File::create_new(path));
+        let (file, half_done) = HalfDone::begin(create, |file| take_back(file.path(), path))
             .map_err(|cause| Failure::io("create a file beside", path, &cause))?;
-        Ok(NewFile::Replacement { file: BufWriter::with_capacity(BUFFER, file), path: path.to_owned() })
+        let ((file, unfinished), path) = (file.into_parts(), path.to_owned());
+        Ok(NewFile::Replacement { file: BufWriter::with_capacity(BUFFER, file), unfinished, path, half_done })
     }
 
     /// Gives the file its name, durably.
     pub fn finish(self) -> Result<()> {
         match self {
-            NewFile::Special { mut file, path } => {
-                file.flush().map_err(|cause| Failure::output(path.display(), &cause))
-            }
-            NewFile::Replacement { file, path } => {
-                let failed = |cause: &io::Error| Failure::output(path.display(), cause);
+            NewFile::Special { mut file, path } => file.flush().map_err(|cause| Failure::io("write", &path, &cause)),
+            NewFile::Replacement { file, unfinished, path, half_done } => {
+                let failed = |cause: &io::Error| Failure::io("write", &path, cause);
                 let file = file.into_inner().map_err(|cause| failed(cause.error()))?;
-                file.as_file().sync_all().map_err(|cause| failed(&cause))?;
-                file.persist(&path).map_err(|cause| failed(&cause.error))?;
+                file.sync_all().map_err(|cause| failed(&cause))?;
+                half_done.finish(|| unfinished.persist(&path)).map_err(|cause| failed(&cause.error))?;
                 sync_dir(parent(&path))
             }
         }
@@ -165,12 +163,41 @@ impl Write for NewFile {
     }
 }
 
+fn take_back(unfinished: &Path, path: &Path) -> TakeBack {
+    let (unfinished, path) = (unfinished.to_owned(), path.to_owned());
+    Box::new(move || {
+        let nothing = format!("nothing was written to {}", path.display());
+        match fs::remove_file(&unfinished) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                format!("{nothing}; remove {}: {cause}", unfinished.display())
+            }
+            _ => nothing,
+        }
+    })
+}
+
+/// An error if `path` would be one of the store's own files.
+pub fn check_is_outside(path: &Path, store: &Path) -> Result<()> {
+    let (within, store) = (parent(path).canonicalize(), store.canonicalize());
+    match within.is_ok_and(|within| store.is_ok_and(|store| within.starts_with(store))) {
+        true => Err(Failure::new(Exit::NoOutput, format!("{} would lie in the store itself", path.display()))),
+        false => Ok(()),
+    }
+}
+
 /// The directory that a path is in.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     }
+}
+
+/// Removes a directory in which another thread may just be making files.
+pub fn remove_all(dir: &Path) -> io::Result<()> {
+    const TRIES: u32 = 10;
+    let is_gone = || fs::remove_dir_all(dir).is_ok() || !dir.exists();
+    if (0..TRIES).any(|_| is_gone()) { Ok(()) } else { fs::remove_dir_all(dir) }
 }
 
 /// Makes the names in a directory durable.
@@ -202,12 +229,17 @@ pub fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
     }
 }
 
+/// A number of things for people.
+pub fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// A number of bytes for people.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut number, mut unit) = (bytes as f64 / 1024.0, 0);
     if bytes < 1024 {
-        return format!("{bytes} bytes");
+        return count(bytes, "byte", "bytes");
     }
     while number >= 1024.0 && unit + 1 < UNITS.len() {
         (number, unit) = (number / 1024.0, unit + 1);

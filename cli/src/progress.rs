@@ -1,5 +1,6 @@
 //! How far long work has come, on standard error, if that is a terminal.
 
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -20,6 +21,15 @@ pub fn bytes(doing: &'static str, len: u64) -> ProgressBar {
 pub fn spinner(doing: impl Into<String>) -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
     start(ProgressBar::new_spinner().with_style(style.expect("the template is right")), doing)
+}
+
+/// Makes room for words on the line that a bar may be on, if standard error is a terminal.
+pub fn clear_line() {
+    let mut to = io::stderr().lock();
+    if to.is_terminal() {
+        // If standard error is closed, there is no line.
+        let _ = to.write_all(b"\r\x1b[2K");
+    }
 }
 
 /// Nothing of it stays on the terminal when it is dropped.

@@ -3,14 +3,18 @@
 //! The library makes it, from a snapshot of one moment, verified, and so that a crash leaves all of it or no store. A
 //! program that has the store open makes its own backups, while it writes, by `kv_backup`.
 
+use std::fs;
+use std::path::Path;
+
 use kvwal::ErrorKind;
 use serde::Serialize;
 
 use super::files::Files;
 use crate::args;
 use crate::failure::{Exit, Failure, Result};
+use crate::interruption::HalfDone;
 use crate::opening;
-use crate::output::{Facts, Output};
+use crate::output::{self, Facts, Output};
 use crate::progress;
 
 /// What was made.
@@ -32,15 +36,35 @@ impl Facts for BackedUp {
 }
 
 pub fn backup(args: &args::Backup, output: &mut Output) -> Result<Exit> {
+    output::check_is_outside(&args.dest, &args.store)?;
     let store = opening::for_reading(&args.store)?;
     let keys = store.stats().keys;
     let progress = progress::spinner(format!("writing {}", args.dest.display()));
+    let half_done = take_back(&args.dest);
     let lsn = store.backup(&args.dest).map_err(|error| match error.kind() {
         ErrorKind::Invalid => Failure::from(error).exit(Exit::NoOutput).hint("take another directory, or an empty one"),
         _ => error.into(),
     })?;
-    drop(progress);
+    drop((progress, half_done));
     opening::close(store)?;
     output.facts(&BackedUp { lsn, keys, files: Files::look_up(&args.dest) })?;
     Ok(Exit::Done)
+}
+
+/// What is in a directory that was new or empty, and has no log yet, is what the library has left there.
+fn take_back(dest: &Path) -> HalfDone {
+    let is_new = !dest.exists();
+    let is_free = is_new || fs::read_dir(dest).is_ok_and(|mut entries| entries.next().is_none());
+    let dest = dest.to_owned();
+    HalfDone::new(move || {
+        if is_free && !dest.join("wal.log").exists() {
+            // What cannot be removed is no store, and the next backup there says what it is.
+            let _ = output::remove_all(&dest);
+            if !is_new {
+                let _ = fs::create_dir(&dest);
+            }
+        }
+        let is_made = is_free && dest.join("wal.log").exists();
+        format!("there is {} backup in {}", if is_made { "a" } else { "no" }, dest.display())
+    })
 }

@@ -17,7 +17,8 @@ use serde::Serialize;
 
 use crate::args;
 use crate::failure::{Exit, Failure, Result};
-use crate::output::Output;
+use crate::interruption::{HalfDone, TakeBack};
+use crate::output::{self, Output};
 use crate::progress;
 
 const KEYS: u64 = 100_000;
@@ -44,15 +45,26 @@ struct Figure {
 }
 
 pub fn bench(args: &args::Bench, output: &mut Output) -> Result<Exit> {
-    let dir = tempfile::Builder::new().prefix("kvwal-bench-").tempdir_in(&args.dir);
-    let dir = dir.map_err(|cause| Failure::io("make a directory in", &args.dir, &cause))?;
+    // Whose own words would name a directory that nobody has heard of.
+    args.dir.read_dir().map_err(|cause| Failure::io("make a directory in", &args.dir, &cause))?;
+    let make = || tempfile::Builder::new().prefix("kvwal-bench-").tempdir_in(&args.dir);
+    let (dir, half_done) = HalfDone::begin(make, |dir| take_back(dir.path()))
+        .map_err(|cause| Failure::io("make a directory in", &args.dir, &cause))?;
     let figures = measure(dir.path(), args.time / STEPS)?;
     match output.json {
         true => output.document(&figures)?,
         false => print(&figures, output)?,
     }
-    dir.close().map_err(|cause| Failure::io("remove a directory in", &args.dir, &cause))?;
+    half_done.finish(|| dir.close()).map_err(|cause| Failure::io("remove a directory in", &args.dir, &cause))?;
     Ok(Exit::Done)
+}
+
+fn take_back(dir: &Path) -> TakeBack {
+    let dir = dir.to_owned();
+    Box::new(move || match output::remove_all(&dir) {
+        Ok(()) => "nothing is left of it".to_owned(),
+        Err(cause) => format!("remove {}: {cause}", dir.display()),
+    })
 }
 
 fn measure(dir: &Path, step: Duration) -> Result<Figures> {

@@ -11,10 +11,13 @@ use serde_json::json;
 
 use super::records::EntryDocument;
 use crate::args;
-use crate::bytes::Encoding;
+use crate::bytes::{self, Encoding};
 use crate::failure::{Exit, Failure, Result};
-use crate::opening;
+use crate::opening::{self, IfMissing};
 use crate::output::{KeyDocument, NewFile, Output};
+
+/// How much of a key is said that is not there.
+const MOST_OF_A_KEY: usize = 200;
 
 pub fn get(args: &args::Get, output: &mut Output) -> Result<Exit> {
     let encoding = args.coding.encoding();
@@ -34,7 +37,7 @@ pub fn get(args: &args::Get, output: &mut Output) -> Result<Exit> {
     };
     if let Some(path) = &args.output {
         let mut file = NewFile::create(path, &args.store)?;
-        file.write_all(&encoding.encode(&value)).map_err(|cause| Failure::output(path.display(), &cause))?;
+        file.write_all(&encoding.encode(&value)).map_err(|cause| Failure::io("write", path, &cause))?;
         file.finish()?;
     } else if output.json {
         output.document(&EntryDocument::new(&key, &value, expires_at))?;
@@ -61,10 +64,10 @@ pub fn set(args: &args::Set, output: &mut Output) -> Result<Exit> {
         (None, Some(value)) => argument(value, encoding)?,
         (None, None) => unreachable!("clap asks for one of them"),
     };
-    let in_a_while = args.ttl.map(|ttl| now_ms().saturating_add(ttl.as_millis() as u64));
+    let in_a_while = args.ttl.map(|ttl| now_ms().saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)));
     let mut batch = Batch::new();
     batch.set_until(&key, &value, in_a_while.or(args.expires_at).unwrap_or(0))?;
-    let store = opening::for_writing(&args.store, args.create)?;
+    let store = opening::for_writing(&args.store, IfMissing::with(args.create))?;
     store.write(&batch)?;
     let lsn = store.stats().last_lsn;
     opening::close(store)?;
@@ -76,7 +79,7 @@ pub fn set(args: &args::Set, output: &mut Output) -> Result<Exit> {
 
 pub fn del(args: &args::Del, output: &mut Output) -> Result<Exit> {
     let keys = args.keys.iter().map(|key| argument(key, args.coding.encoding())).collect::<Result<Vec<_>>>()?;
-    let store = opening::for_writing(&args.store, false)?;
+    let store = opening::for_writing(&args.store, IfMissing::Refuse)?;
     let mut missing = Vec::new();
     for key in &keys {
         if !store.del(key)? {
@@ -150,7 +153,7 @@ fn not_found(keys: &[&[u8]], output: &Output) -> Result<Exit> {
         let mut to = anstream::stderr().lock();
         for key in keys {
             // If standard error is closed, the exit code must do.
-            let _ = writeln!(to, "not found: {}", Encoding::Plain.encode_on_line(key));
+            let _ = writeln!(to, "not found: {}", bytes::excerpt(key, MOST_OF_A_KEY));
         }
     }
     Ok(Exit::No)

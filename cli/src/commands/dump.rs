@@ -8,7 +8,7 @@ use crate::args;
 use crate::bytes::Encoding;
 use crate::failure::{Exit, Failure, Result};
 use crate::opening;
-use crate::output::{NewFile, Output};
+use crate::output::{self, NewFile, Output};
 use crate::progress;
 
 pub fn dump(args: &args::Dump, output: &mut Output) -> Result<Exit> {
@@ -33,10 +33,10 @@ pub fn dump(args: &args::Dump, output: &mut Output) -> Result<Exit> {
     };
     match file {
         Some(mut file) => {
-            write_all(&mut file)?.map_err(|cause| Failure::output(file.path().display(), &cause))?;
+            write_all(&mut file)?.map_err(|cause| Failure::io("write", file.path(), &cause))?;
             file.finish()?;
         }
-        None => write_all(output)?.map_err(|cause| Failure::output("standard output", &cause))?,
+        None => write_all(output)?.map_err(output::failed)?,
     }
     drop(bar);
     opening::close(store)?;

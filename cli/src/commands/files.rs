@@ -273,7 +273,10 @@ impl Facts for Findings {
         lines.extend([
             ("keys", self.keys.to_string()),
             ("values", output::size(self.value_bytes)),
-            ("checkpoint", format!("LSN {}, {} keys", self.checkpoint_lsn, self.checkpoint_keys)),
+            (
+                "checkpoint",
+                format!("LSN {}, {}", self.checkpoint_lsn, output::count(self.checkpoint_keys, "key", "keys")),
+            ),
             ("records in the log", format!("{}, LSN {} to {}", self.records, self.first_lsn, self.last_lsn)),
             ("durable LSN", self.durable_lsn.to_string()),
         ]);

@@ -28,6 +28,12 @@ const MOST_ON_LINE: usize = 60;
 pub fn inspect(args: &args::Inspect, output: &mut Output) -> Result<Exit> {
     let file = File::open(&args.file).map_err(|cause| Failure::io("open", &args.file, &cause))?;
     let failed = |cause: io::Error| Failure::io("read", &args.file, &cause);
+    if file.metadata().map_err(failed)?.is_dir() {
+        let message = format!("{} is a directory", args.file.display());
+        return Err(
+            Failure::new(Exit::Missing, message).hint("for a file in it, as wal.log; for a store: kvwal verify STORE")
+        );
+    }
     let mut magic = Vec::new();
     (&file).take(checkpoint::MAGIC.len() as u64).read_to_end(&mut magic).map_err(failed)?;
     if magic == checkpoint::MAGIC {
@@ -160,10 +166,13 @@ impl Shown {
             return output.document(&OtherDocument { offset, length, bad, zeros: bad.is_none() });
         }
         match bad {
-            Some(reason) => {
-                output.line(format_args!("{offset:>10}  bad, {length} bytes: {}", escape(reason.as_bytes())))
-            }
-            None => output.line(format_args!("{offset:>10}  zeros up to the end, {length} bytes")),
+            Some(reason) => output.line(format_args!(
+                "{offset:>10}  bad, {}: {}",
+                output::count(length, "byte", "bytes"),
+                escape(reason.as_bytes())
+            )),
+            None => output
+                .line(format_args!("{offset:>10}  zeros up to the end, {}", output::count(length, "byte", "bytes"))),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! `load`: sets the keys of a dump, many with one sync.
 //!
 //! Entries are gathered into batches, each of them written whole or not at all, in the order of the input. So when it ends
-//! early, by a bad line or a full disk, the store holds the beginning of the input, and the failure says how much of it;
-//! loading the whole input again comes to the same as if nothing had happened.
+//! early, by a bad line, a full disk or a signal, the store holds the beginning of the input, and how much of it is said; loading
+//! the whole input again comes to the same as if nothing had happened.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use indicatif::ProgressBar;
 use kvwal::{Batch, Store};
@@ -16,8 +18,9 @@ use super::data::now_ms;
 use super::records::{self, EntryReader};
 use crate::args;
 use crate::failure::{Exit, Failure, Result};
-use crate::opening;
-use crate::output::{Facts, Output};
+use crate::interruption::HalfDone;
+use crate::opening::{self, IfMissing};
+use crate::output::{self, Facts, Output};
 use crate::progress;
 
 /// A batch is written when it has so many entries, or keys and values of so many bytes.
@@ -44,18 +47,28 @@ pub fn load(args: &args::Load, output: &mut Output) -> Result<Exit> {
     let format = records::format(args.format, path);
     let (from, bar) = open_input(path)?;
     let mut reader = EntryReader::new(format, from).map_err(|failure| within_input(failure, path))?;
-    let store = opening::for_loading(&args.store, args.create)?;
+    let store = opening::for_loading(&args.store, IfMissing::with(args.create))?;
     let mut loaded = Loaded::default();
-    let result = load_all(&store, &mut reader, &mut loaded);
+    let stored = Arc::new(AtomicU64::new(0));
+    let half_done = HalfDone::new({
+        let stored = Arc::clone(&stored);
+        move || format!("at least {}", in_the_store(stored.load(Ordering::Relaxed)))
+    });
+    let result = load_all(&store, &mut reader, &mut loaded, &stored);
     drop(bar);
-    let stored = loaded.loaded;
     result.map_err(|failure| {
-        within_input(failure, path)
-            .hint(format!("the {stored} entries before it are in the store; loading again does no harm"))
+        let before = in_the_store(loaded.loaded);
+        within_input(failure, path).hint(format!("before it, {before}"))
     })?;
     opening::close(store)?;
+    drop(half_done);
     output.facts(&loaded)?;
     Ok(Exit::Done)
+}
+
+fn in_the_store(stored: u64) -> String {
+    let are = output::count(stored, "entry is", "entries are");
+    format!("{are} in the store; loading again does no harm")
 }
 
 /// The input, and a bar that goes along with it.
@@ -64,8 +77,12 @@ fn open_input(path: Option<&Path>) -> Result<(Box<dyn BufRead>, ProgressBar)> {
         None => (Box::new(io::stdin().lock()), progress::spinner("loading")),
         Some(path) => {
             let file = File::open(path).map_err(|cause| Failure::io("open", path, &cause))?;
-            let len = file.metadata().map_err(|cause| Failure::io("stat", path, &cause))?.len();
-            (Box::new(file), progress::bytes("loading", len))
+            let metadata = file.metadata().map_err(|cause| Failure::io("stat", path, &cause))?;
+            if metadata.is_dir() {
+                let message = format!("{} is a directory, and not a dump", path.display());
+                return Err(Failure::new(Exit::Missing, message).hint("to copy a store: kvwal backup STORE DEST"));
+            }
+            (Box::new(file), progress::bytes("loading", metadata.len()))
         }
     };
     Ok((Box::new(BufReader::with_capacity(64 << 10, bar.wrap_read(from))), bar))
@@ -78,7 +95,13 @@ fn within_input(failure: Failure, path: Option<&Path>) -> Failure {
     }
 }
 
-fn load_all(store: &Store, reader: &mut EntryReader<impl BufRead>, loaded: &mut Loaded) -> Result<()> {
+/// Sets all entries; `stored` tells other threads how many of them there are by now.
+fn load_all(
+    store: &Store,
+    reader: &mut EntryReader<impl BufRead>,
+    loaded: &mut Loaded,
+    stored: &AtomicU64,
+) -> Result<()> {
     let (mut batch, mut bytes) = (Batch::new(), 0);
     let now = now_ms();
     loop {
@@ -87,6 +110,7 @@ fn load_all(store: &Store, reader: &mut EntryReader<impl BufRead>, loaded: &mut 
         if is_last || batch.len() >= ENTRIES || bytes >= BYTES {
             store.write(&batch)?;
             loaded.loaded += batch.len() as u64;
+            stored.store(loaded.loaded, Ordering::Relaxed);
             batch.clear();
             bytes = 0;
         }

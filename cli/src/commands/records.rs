@@ -89,7 +89,7 @@ impl<W: Write> EntryWriter<W> {
             return Ok(EntryWriter::Ndjson(to));
         }
         let mut rows = WriterBuilder::new().delimiter(delimiter(format)).from_writer(to);
-        rows.write_record(COLUMNS)?;
+        rows.write_record(COLUMNS).map_err(cause)?;
         Ok(EntryWriter::Rows(Box::new(rows)))
     }
 
@@ -108,13 +108,16 @@ impl<W: Write> EntryWriter<W> {
         };
         let key = entry.key.or(entry.key_base64.as_deref()).unwrap_or_default();
         let value = entry.value.or(entry.value_base64.as_deref()).unwrap_or_default();
-        Ok(rows.write_record([key, value, &expires_at, encoded])?)
+        rows.write_record([key, value, &expires_at, encoded]).map_err(cause)
     }
 
     pub fn into_inner(self) -> io::Result<W> {
         match self {
             EntryWriter::Ndjson(to) => Ok(to),
-            EntryWriter::Rows(rows) => rows.into_inner().map_err(|error| io::Error::from(error.error().kind())),
+            EntryWriter::Rows(mut rows) => {
+                rows.flush()?;
+                rows.into_inner().map_err(|error| io::Error::from(error.error().kind()))
+            }
         }
     }
 }
@@ -167,13 +170,21 @@ fn read_line(from: &mut impl BufRead, line: &mut Vec<u8>, number: &mut u64) -> R
             0 => return Ok(None),
             got if got as u64 == MAX_LINE => return Err(bad_line(*number, "it is longer than any entry")),
             _ if line.trim_ascii().is_empty() => {}
-            _ => return parse(line).map(Some).map_err(|why| bad_line(*number, why)),
+            // Some editors begin a file with a byte order mark.
+            _ => {
+                return parse(line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line))
+                    .map(Some)
+                    .map_err(|why| bad_line(*number, why));
+            }
         }
     }
 }
 
 fn parse(line: &[u8]) -> std::result::Result<Entry, String> {
-    let fields: EntryFields = serde_json::from_slice(line).map_err(|cause| cause.to_string())?;
+    let fields: EntryFields = serde_json::from_slice(line).map_err(|cause| {
+        // Its line is always the first; which one of the input it is, we say.
+        cause.to_string().replace(" at line 1 column ", " at column ")
+    })?;
     let bytes = |name: &str, text: Option<String>, base64: Option<String>| match (text, base64) {
         (Some(text), None) => Ok(text.into_bytes()),
         (None, Some(base64)) => from_base64(base64).map_err(|why| format!("{name}_base64 is {why}")),
@@ -226,6 +237,14 @@ impl Columns {
 
 fn bad_line(number: u64, why: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::BadData, format!("line {number}: {why}"))
+}
+
+/// Why a row could not be written. The csv crate's own conversion would hide what kind of error it is.
+fn cause(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(cause) => cause,
+        kind => io::Error::other(format!("{kind:?}")),
+    }
 }
 
 /// The words of the csv crate say in which line.

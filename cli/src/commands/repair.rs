@@ -10,7 +10,7 @@
 //! 4. The original is renamed to `STORE.before-repair`, the copy to `STORE`, and the directory of both is synced.
 //!
 //! So the original is never written to. A crash before step 4 leaves it in its place, and one between the two renames under its
-//! new name, with the repaired copy beside it.
+//! new name, with the repaired copy beside it. A signal before step 4 takes the copy back, and a later one waits for its end.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -24,6 +24,7 @@ use super::files::{self, Health};
 use super::inspect::{Piece, Walk};
 use crate::args;
 use crate::failure::{Exit, Failure, Result};
+use crate::interruption::{HalfDone, TakeBack};
 use crate::opening;
 use crate::output::{self, Facts, Output};
 use crate::progress;
@@ -48,7 +49,7 @@ struct Repair {
     /// Valid records that are given up because that was asked for.
     records_dropped: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    original: Option<PathBuf>,
+    original: Option<String>,
 }
 
 impl Facts for Repair {
@@ -57,18 +58,23 @@ impl Facts for Repair {
         lines.extend(self.reason.clone().map(|reason| ("why", reason)));
         lines.push(match self.kept_until_lsn {
             0 => ("kept", "nothing".to_owned()),
+            1 => ("kept", format!("record 1, checkpoint at {}", self.checkpoint_lsn)),
             last => ("kept", format!("records 1 to {last}, checkpoint at {}", self.checkpoint_lsn)),
         });
         lines.push(("cut off", output::size(self.cut_bytes)));
-        lines.push(("valid, but behind bad ones", format!("{} records", self.records_behind)));
-        lines.push(("dropped as asked for", format!("{} records", self.records_dropped)));
+        lines.push(("valid, but behind bad ones", records(self.records_behind)));
+        lines.push(("dropped as asked for", records(self.records_dropped)));
         match (&self.original, self.applied) {
-            (Some(original), _) => lines.push(("the original is", original.display().to_string())),
+            (Some(original), _) => lines.push(("the original is", original.clone())),
             (None, true) => lines.push(("done", "nothing: there was nothing to repair".to_owned())),
             (None, false) => lines.push(("done", "nothing yet: --apply does it, and keeps the original".to_owned())),
         }
         lines
     }
+}
+
+fn records(number: u64) -> String {
+    output::count(number, "record", "records")
 }
 
 pub fn repair(args: &args::Repair, output: &mut Output) -> Result<Exit> {
@@ -88,7 +94,8 @@ pub fn repair(args: &args::Repair, output: &mut Output) -> Result<Exit> {
     if args.apply {
         repair.applied = true;
         if is_needed {
-            repair.original = Some(apply(&args.store, &cut, repair.kept_until_lsn)?);
+            let original = apply(&args.store, &cut, repair.kept_until_lsn)?;
+            repair.original = Some(original.display().to_string());
         }
     }
     output.facts(&repair)?;
@@ -179,7 +186,7 @@ fn apply(dir: &Path, cut: &Cut, last_lsn: u64) -> Result<PathBuf> {
     let dir = &fs::canonicalize(dir).map_err(|cause| Failure::io("find", dir, &cause))?;
     let _lock = lock(dir)?;
     let copy = beside(dir, ".repairing");
-    fs::create_dir(&copy).map_err(|cause| {
+    let ((), half_done) = HalfDone::begin(|| fs::create_dir(&copy), |()| take_back(&copy)).map_err(|cause| {
         Failure::io("make the directory", &copy, &cause).hint("if an earlier repair left it, remove it and try again")
     })?;
     let made = make_copy(dir, &copy, cut, last_lsn);
@@ -188,7 +195,15 @@ fn apply(dir: &Path, cut: &Cut, last_lsn: u64) -> Result<PathBuf> {
         let _ = fs::remove_dir_all(&copy);
     }
     made?;
-    exchange(dir, &copy)
+    half_done.finish(|| exchange(dir, &copy))
+}
+
+fn take_back(copy: &Path) -> TakeBack {
+    let copy = copy.to_owned();
+    Box::new(move || match output::remove_all(&copy) {
+        Ok(()) => "the store is as it was".to_owned(),
+        Err(cause) => format!("the store is as it was; remove {}: {cause}", copy.display()),
+    })
 }
 
 /// Locks the store, as opening it would.

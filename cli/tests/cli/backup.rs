@@ -32,12 +32,3 @@ fn a_backup_never_takes_the_place_of_anything() {
     place.run(&["backup", "s", "no/such/parent"]).failed(66, "no/such/parent: No such file");
     assert_eq!(place.names(), ["full", "s"]);
 }
-
-#[test]
-fn a_full_disk_leaves_no_backup() {
-    let place = Place::with_store(&[("a", &"x".repeat(100_000))]);
-    place.run(&["checkpoint", "s"]).done();
-    place.sh("ulimit -f 16; $KVWAL backup s saved").failed(73, "File too large");
-    assert_eq!(place.names(), ["s"]);
-    place.run(&["verify", "s"]).done();
-}

@@ -81,3 +81,35 @@ fn answers_are_documents() {
     let deleted = place.run(&["--json", "del", "s", "a", "x"]).code(1);
     assert_eq!((deleted.json(), deleted.err.as_str()), (serde_json::json!({ "deleted": 1, "not_found": 1 }), ""));
 }
+
+#[test]
+fn a_key_has_a_longest_length() {
+    let place = Place::with_store(&[]);
+    let (longest, longer) = ("k".repeat(65_535), "k".repeat(65_536));
+    place.run(&["set", "s", &longest, "1"]).done();
+    assert_eq!(place.run(&["get", "s", &longest]).done().text(), "1\n");
+    for command in [&["set", "s", &longer, "1"][..], &["del", "s", &longer]] {
+        let ran = place.run(command).failed(65, "key of 65536 bytes, at most 65535 are allowed\n");
+        // The store is not what is wrong.
+        assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
+    }
+    let ran = place.run(&["get", "s", &longer]).failed(1, "not found: kkk");
+    assert!(ran.err.ends_with("k… 65336 bytes more\n"), "{ran:?}");
+    place.run(&["del", "s", &longest]).done();
+    assert_eq!(place.run(&["count", "s", "--json"]).done().json()["keys"], 0);
+}
+
+#[test]
+fn an_empty_key_and_an_empty_value_are_as_good_as_others() {
+    let place = Place::with_store(&[]);
+    place.run(&["set", "s", "", ""]).done();
+    place.run(&["set", "s", "a", "1"]).done();
+    assert_eq!(place.run(&["get", "s", ""]).done().text(), "\n");
+    assert_eq!(place.run(&["get", "s", "", "--json"]).done().json(), serde_json::json!({ "key": "", "value": "" }));
+    assert_eq!(place.run(&["scan", "s"]).done().text(), "\t\na\t1\n");
+    assert_eq!(place.run(&["count", "s", ""]).done().text(), "2\n");
+    place.run(&["del", "s", ""]).done();
+    place.run(&["get", "s", ""]).failed(1, "not found: \n");
+    place.run(&["set", "s", "a", "--file", "no such file"]).failed(66, "read no such file: No such file");
+    assert_eq!(place.run(&["scan", "s"]).done().text(), "a\t1\n");
+}

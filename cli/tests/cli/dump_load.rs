@@ -1,7 +1,9 @@
 //! `dump` and `load`.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
 use kvwal::{Batch, Store};
 use proptest::prelude::*;
@@ -95,7 +97,7 @@ fn a_bad_line_is_named_and_what_is_before_it_stays() {
     fs::write(place.path("in"), "{\"key\":\"a\",\"value\":\"1\"}\n{\"key\":\"b\",\"valu\":\"2\"}\n").unwrap();
     let loaded =
         place.run(&["load", "s", "in", "--create"]).failed(65, "kvwal: load: in: line 2: unknown field `valu`");
-    assert!(loaded.err.contains("the 1 entries before it are in the store"), "{loaded:?}");
+    assert!(loaded.err.contains("before it, 1 entry is in the store"), "{loaded:?}");
     assert_eq!(place.run(&["scan", "s"]).done().text(), "a\t1\n");
     place.run(&["load", "s", "no such file"]).failed(66, "open no such file: No such file");
     fs::write(place.path("in.csv"), "id,name\n1,2\n").unwrap();
@@ -105,52 +107,65 @@ fn a_bad_line_is_named_and_what_is_before_it_stays() {
 }
 
 #[test]
-fn whoever_stops_reading_a_dump_hears_no_complaint() {
+fn what_an_operator_sets_by_hand_survives_a_dump() {
     let place = Place::new();
-    let store = place.open();
-    let mut batch = Batch::new();
-    for number in 0..5000u32 {
-        batch.set(&number.to_be_bytes(), &[7; 200]).unwrap();
+    let longest = "k".repeat(65_535);
+    let key = OsStr::from_bytes(b"\xff\xfe key");
+    let value = OsStr::from_bytes(b"\x80 value");
+    for (key, value, until) in [
+        (OsStr::new(""), OsStr::new("empty key"), None),
+        (OsStr::new("empty value"), OsStr::new(""), None),
+        (OsStr::new(""), OsStr::new(""), Some("--ttl=2h")),
+        (OsStr::new("expiring"), OsStr::new("x"), Some("--ttl=2h")),
+        (OsStr::new("for ever"), OsStr::new("x"), Some("--ttl=99999999999years")),
+        (key, value, Some("--expires-at=10000000000123")),
+        (OsStr::new(&longest), OsStr::new("x"), None),
+    ] {
+        let mut command = vec![OsStr::new("set"), OsStr::new("s"), key, value, OsStr::new("--create")];
+        command.extend(until.map(OsStr::new));
+        place.run(&command).done();
     }
-    store.write(&batch).unwrap();
-    store.close().unwrap();
-    for command in ["dump s", "scan s", "inspect s/wal.log", "inspect s/wal.log --hex"] {
-        let ran = place.sh(&format!("$KVWAL {command} | head -1 > first; exit ${{PIPESTATUS[0]}}"));
-        assert_eq!((ran.code, ran.err.as_str()), (141, ""), "{command}");
-        assert!(!fs::read(place.path("first")).unwrap().is_empty());
+    let dump = place.run(&["dump", "s"]).done();
+    assert_eq!(dump.documents().len(), 6);
+    let get = |store: &'static str, key| {
+        let command = [OsStr::new("get"), OsStr::new(store), key, OsStr::new("--json")];
+        place.run(&command).done().json()
+    };
+    for name in ["d.ndjson", "d.csv", "d.tsv"] {
+        place.run(&["dump", "s", "-o", name]).done();
+        let loaded = place.run(&["load", "copy", name, "--create", "--json"]).done().json();
+        assert_eq!(loaded, serde_json::json!({ "loaded": 6, "expired": 0 }), "{name}");
+        assert_eq!(place.run(&["dump", "copy"]).done().out, dump.out, "{name}");
+        for key in [OsStr::new(""), OsStr::new("empty value"), OsStr::new("expiring"), OsStr::new(&longest), key] {
+            assert_eq!(get("copy", key), get("s", key), "{name}: {key:?}");
+        }
+        fs::remove_dir_all(place.path("copy")).unwrap();
     }
-    place.run(&["verify", "s"]).done();
+    assert_eq!(
+        get("s", key),
+        serde_json::json!({ "key_base64": "//4ga2V5", "value_base64": "gCB2YWx1ZQ==", "expires_at": 10_000_000_000_123u64 })
+    );
+    assert_eq!(get("s", OsStr::new("for ever"))["expires_at"], u64::MAX);
 }
 
 #[test]
-fn a_full_disk_leaves_no_half_a_dump() {
-    let place = Place::with_store(&[("a", &"x".repeat(100_000)), ("b", "1")]);
-    // So that opening it has nothing to write.
-    place.run(&["checkpoint", "s"]).done();
-    fs::write(place.path("d"), "the dump of yesterday").unwrap();
-    // The limit is 16 KiB; by default its signal would kill.
-    let ran =
-        place.sh("trap '' XFSZ; ulimit -f 16; $KVWAL dump s -o d").failed(73, "kvwal: dump: write d: File too large");
-    assert!(ran.out.is_empty());
-    assert_eq!(fs::read_to_string(place.path("d")).unwrap(), "the dump of yesterday");
-    assert_eq!(place.names(), ["d", "s"]);
-    for command in ["dump s", "scan s", "get s b", "count s", "verify s", "stat s --json", "completions bash"] {
-        place.sh(&format!("$KVWAL {command} > /dev/full")).failed(73, "write standard output: No space left on device");
+fn input_that_is_no_dump_is_told_where() {
+    let place = Place::with_store(&[]);
+    for (format, input, words) in [
+        ("ndjson", &b"{\"key\":\"a\""[..], "standard input: line 1: EOF while parsing an object at column 10\n"),
+        ("ndjson", b"{\"key\":\"a\",\"value\":\"\"}\n\xff\n", "standard input: line 2: expected value at column 1\n"),
+        ("csv", b"", "standard input: line 1: the header names no column \"key\""),
+        ("csv", b"key,value\n\"a,1", "found record with 1 fields"),
+        ("tsv", b"key\tvalue\tbase64\na\t?\tvalue\n", "standard input: line 2: not Base64"),
+    ] {
+        let ran = place.run_with(&["load", "s", "--format", format], input).failed(65, words);
+        assert!(ran.out.is_empty(), "{ran:?}");
     }
-    place.run(&["dump", "s", "-o", "/dev/full"]).failed(73, "write /dev/full: No space left on device");
-    for own in ["s/wal.log", "./s/dump"] {
-        place.run(&["dump", "s", "-o", own]).failed(73, "would lie in the store itself");
+    // A byte order mark, and the line ends of another system.
+    for (format, input) in [("ndjson", "{\"key\":\"a\",\"value\":\"1\"}"), ("csv", "key,value\r\na,1")] {
+        let input = format!("\u{feff}{input}\r\n");
+        place.run_with(&["load", "s", "--format", format], input.as_bytes()).done();
+        assert_eq!(place.run(&["scan", "s"]).done().text(), "a\t1\n");
+        place.run(&["del", "s", "a"]).done();
     }
-    place.run(&["dump", "s", "-o", "no/such/directory"]).failed(66, "create a file beside no/such/directory");
-}
-
-#[test]
-fn a_full_disk_while_loading_keeps_what_was_acknowledged() {
-    let place = Place::with_store(&[("a", "1")]);
-    let line = |key: &str, len| format!("{{\"key\":\"{key}\",\"value\":\"{}\"}}\n", "v".repeat(len));
-    fs::write(place.path("in"), line("b", 5_000_000) + &line("c", 5_000_000)).unwrap();
-    let ran = place.sh("ulimit -f 8000; $KVWAL load s in").failed(73, "File too large");
-    assert!(ran.err.contains("the 1 entries before it are in the store"), "{ran:?}");
-    assert_eq!(place.run(&["scan", "s", "--keys"]).done().text(), "a\nb\n");
-    place.run(&["verify", "s"]).done();
 }

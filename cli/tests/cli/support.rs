@@ -3,8 +3,9 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use kvwal::{Options, Size, Store};
 use serde_json::Value;
@@ -57,22 +58,26 @@ impl Place {
         command
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Ran {
-        ran(self.command(KVWAL).args(arguments).output().unwrap())
+    pub fn run(&self, arguments: &[impl AsRef<OsStr>]) -> Ran {
+        ran(start(self.command(KVWAL).args(arguments)))
+    }
+
+    /// Runs it with standard output going there.
+    pub fn run_into(&self, arguments: &[&str], output: impl Into<Stdio>) -> Ran {
+        ran(self.command(KVWAL).args(arguments).stdout(output).stderr(Stdio::piped()).spawn().unwrap())
     }
 
     pub fn run_with(&self, arguments: &[&str], input: &[u8]) -> Ran {
         let mut command = self.command(KVWAL);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = start(command.args(arguments).stdin(Stdio::piped()));
         // It may end without reading all of it.
         let _ = child.stdin.take().unwrap().write_all(input);
-        ran(child.wait_with_output().unwrap())
+        ran(child)
     }
 
     /// Runs a script in which `$KVWAL` is the tool.
     pub fn sh(&self, script: &str) -> Ran {
-        ran(self.command("bash").args(["-c", script]).env("KVWAL", KVWAL).output().unwrap())
+        ran(start(self.command("bash").args(["-c", script]).env("KVWAL", KVWAL)))
     }
 
     /// The names in the directory.
@@ -118,8 +123,15 @@ impl Ran {
     }
 }
 
-fn ran(output: Output) -> Ran {
-    let code = output.status.code().unwrap_or_else(|| panic!("it was killed: {output:?}"));
+/// Starts it, with its output going to us.
+pub fn start(command: &mut Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits for its end. What a signal has ended gets the code that a shell gives it.
+pub fn ran(child: Child) -> Ran {
+    let output = child.wait_with_output().unwrap();
+    let code = output.status.code().or(output.status.signal().map(|signal| 128 + signal)).unwrap();
     Ran { code, out: output.stdout, err: String::from_utf8(output.stderr).unwrap() }
 }
 
@@ -130,8 +142,11 @@ pub fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Every file below a directory, with its content and the time of its last change.
-pub fn snapshot(dir: &Path) -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> {
+/// A file, its content, and the time of its last change.
+pub type File = (PathBuf, Vec<u8>, std::time::SystemTime);
+
+/// Every file below a directory.
+pub fn snapshot(dir: &Path) -> Vec<File> {
     let mut files = Vec::new();
     for name in names(dir) {
         let path = dir.join(name);

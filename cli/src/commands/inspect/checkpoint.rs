@@ -53,7 +53,10 @@ pub fn inspect(file: &File, path: &Path, hex: bool, output: &mut Output) -> Resu
     let len = file.metadata().map_err(failed)?.len();
     let mut bytes = [0; HEADER_LEN];
     if read_at(file, &mut bytes, 0).map_err(failed)? < HEADER_LEN {
-        return Err(Failure::new(Exit::BadData, format!("{} has only {len} bytes", path.display())));
+        return Err(Failure::new(
+            Exit::BadData,
+            format!("{} has only {}", path.display(), output::count(len, "byte", "bytes")),
+        ));
     }
     let header = Header::decode(&bytes).map_err(|error| Failure::from(error).within(path.display()))?;
     show_header(&header, &bytes, hex, output)?;
@@ -68,8 +71,10 @@ pub fn inspect(file: &File, path: &Path, hex: bool, output: &mut Output) -> Resu
     }
     is_good &= index == header.blocks;
     if !output.json && !is_good {
-        output
-            .line(format_args!("the file has {len} bytes in {index} blocks, not all of them as they were written"))?;
+        output.line(format_args!(
+            "the file has {len} bytes in {}, not all as they were written",
+            output::count(index.into(), "block", "blocks")
+        ))?;
     }
     Ok(if is_good { Exit::Done } else { Exit::No })
 }
@@ -107,11 +112,11 @@ fn show_header(header: &Header, bytes: &[u8; HEADER_LEN], hex: bool, output: &mu
     }
     if !hex {
         return output.line(format_args!(
-            "checkpoint of LSN {}, made {}: {} keys in {} blocks, {}",
+            "checkpoint of LSN {}, made {}: {} in {}, {}",
             header.lsn,
             output::time(header.created_at),
-            header.keys,
-            header.blocks,
+            output::count(header.keys, "key", "keys"),
+            output::count(header.blocks.into(), "block", "blocks"),
             output::size(header.file_len)
         ));
     }
@@ -152,8 +157,9 @@ fn show_block(block: &Block, hex: bool, output: &mut Output) -> Result<()> {
     match bad {
         Some(why) => output.line(format_args!("{offset:>10}  block {index}, {length} bytes: bad: {why}")),
         None => {
-            let (kind, entries) = (kind.unwrap_or_default(), entries.unwrap_or_default());
-            output.line(format_args!("{offset:>10}  block {index}, {length} bytes: {kind}, {entries} entries begin"))
+            let begin = output::count(entries.unwrap_or_default(), "entry begins", "entries begin");
+            let kind = kind.unwrap_or_default();
+            output.line(format_args!("{offset:>10}  block {index}, {length} bytes: {kind}, {begin}"))
         }
     }
 }
