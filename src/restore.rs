@@ -8,7 +8,8 @@
 //! 3. The records that follow come from the backup's own log, from the archive, and from the store's logs, whoever has the
 //!    next one. A checkpoint of the store may move a log to the archive meanwhile, so they are asked in turn until none has more.
 //!    Batches are copied as they are, each whole; one that the end would divide is left out.
-//! 4. A gap is an error: there is no store as of a later record without an earlier one. So is damage before the end.
+//! 4. A gap is an error: there is no store as of a later record without an earlier one. So is damage before the end that is asked
+//!    for; and where no end is named, whatever was durable and cannot be read, so that nobody takes a part for the whole.
 //!
 //! Where one of them leaves off and another goes on, the last record must be the same in both, if both have it; otherwise they
 //! belong to different histories, and nothing is made of the two.
@@ -32,8 +33,11 @@ use crate::vfs::os::OsVfs;
 use crate::vfs::stream::Stream;
 use crate::vfs::{self, Access, File, Vfs};
 use crate::wal::Follower;
-use crate::wal::reader::{Reader, Step};
+use crate::wal::behind;
+use crate::wal::pair::{LOG, NEXT};
+use crate::wal::reader::{Bad, Reader, Step};
 use crate::wal::repair::{self, Source};
+use crate::wal::scan;
 
 /// So many bytes of records are written at once.
 const PIECE: usize = 1 << 20;
@@ -41,7 +45,7 @@ const PIECE: usize = 1 << 20;
 /// Up to where a store is to be restored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Until {
-    /// As far as the records go.
+    /// As far as the records go: to the end of the store's, not to where damage begins.
     #[default]
     End,
     /// Up to this record, included; if it belongs to a batch that goes on behind it, up to before the batch.
@@ -57,7 +61,8 @@ pub struct Sources {
     pub backup: Option<PathBuf>,
     /// What the store was opened with as [`archive_dir`](crate::Options::archive_dir).
     pub archive: Option<PathBuf>,
-    /// The store itself, for the records that no checkpoint has retired yet. It may be open, in any process, or damaged.
+    /// The store itself, for the records that no checkpoint has retired yet; without a backup it is also what is begun with. It may
+    /// be open, in any process, or damaged.
     pub store: Option<PathBuf>,
 }
 
@@ -92,18 +97,38 @@ pub fn restore(dest: impl AsRef<Path>, sources: &Sources, until: Until) -> Resul
 pub fn restore_on(vfs: Arc<dyn Vfs>, dest: &Path, sources: &Sources, until: Until) -> Result<Restored> {
     let sources = sources.absolute()?;
     let (limit, noted_ms) = resolve(&*vfs, &sources, until)?;
-    let base = Base::find(&*vfs, &sources, limit)?;
-    let building = Building::begin(&vfs, &absolute(dest)?)?;
-    let checkpoint_lsn = base.copy_to(&building, &sources)?;
+    let (dest, base) = (absolute(dest)?, Base::find(&*vfs, &sources, limit)?);
+    let made = match make(&vfs, &dest, &sources, &base, (until, limit))? {
+        Some(made) => Some(made),
+        None => make(&vfs, &dest, &sources, &Base::default(), (until, limit))?,
+    };
+    made.map(|made| Restored { noted_ms, ..made })
+        .ok_or_else(|| Error::corrupt("a checkpoint that is not there is damaged"))
+}
+
+/// Makes the store; `None` if the checkpoint that it was to begin with is damaged, and an archive may make up for that.
+fn make(
+    vfs: &Arc<dyn Vfs>,
+    dest: &Path,
+    sources: &Sources,
+    base: &Base,
+    (until, limit): (Until, Lsn),
+) -> Result<Option<Restored>> {
+    let building = Building::begin(vfs, dest)?;
+    let checkpoint_lsn = base.lsn();
     let mut log = NewLog::create(&building, checkpoint_lsn, limit)?;
-    gather(&*vfs, &sources, &mut log)?;
-    check_end(&*vfs, &sources, &base, &log, until)?;
+    // Before the checkpoint, which is open, while a log may be retired at any moment.
+    let behind_gap = gather(&**vfs, sources, &mut log)?;
+    check_end(&**vfs, sources, base, &log, until, behind_gap)?;
     log.finish()?;
-    let restored =
-        Restored { last_lsn: log.last_lsn, checkpoint_lsn, records: log.last_lsn - checkpoint_lsn, noted_ms };
-    drop(log);
-    building.complete(checkpoint_lsn > 0)?;
-    Ok(restored)
+    if let Some(found) = &base.checkpoint
+        && let Err(error) = found.copy_to(&building)
+    {
+        return if may_be_damaged(sources, &error) { Ok(None) } else { Err(error) };
+    }
+    building.complete(base.checkpoint.is_some())?;
+    let (last_lsn, records) = (log.last_lsn, log.last_lsn - checkpoint_lsn);
+    Ok(Some(Restored { last_lsn, checkpoint_lsn, records, noted_ms: None }))
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
@@ -178,18 +203,8 @@ impl Base {
         }
     }
 
-    /// Begins the new store with it; returns its LSN, 0 if there is none.
-    fn copy_to(&self, building: &Building, sources: &Sources) -> Result<Lsn> {
-        let Some(found) = &self.checkpoint else { return Ok(0) };
-        match found.copy_to(building) {
-            Ok(()) => Ok(found.lsn),
-            Err(error) if may_be_damaged(sources, &error) => {
-                let path = building.checkpoint();
-                building.vfs().remove(&path).map_err(|cause| Error::file("remove", &path, &cause))?;
-                Ok(0)
-            }
-            Err(error) => Err(error),
-        }
+    fn lsn(&self) -> Lsn {
+        self.checkpoint.as_ref().map_or(0, |found| found.lsn)
     }
 }
 
@@ -301,8 +316,10 @@ impl NewLog {
     }
 }
 
-/// Copies records from whoever has the next one, until nobody has, or enough are there.
-fn gather(vfs: &dyn Vfs, sources: &Sources, log: &mut NewLog) -> Result<()> {
+/// Copies records from whoever has the next one, until nobody has, or enough are there. Returns the first one behind the gap before
+/// which they end, if there is a gap.
+fn gather(vfs: &dyn Vfs, sources: &Sources, log: &mut NewLog) -> Result<Option<Lsn>> {
+    let mut is_stuck = false;
     loop {
         let before = log.last_lsn;
         if let Some(backup) = &sources.backup {
@@ -314,8 +331,18 @@ fn gather(vfs: &dyn Vfs, sources: &Sources, log: &mut NewLog) -> Result<()> {
         if let Some(store) = &sources.store {
             follow(vfs, store, log)?;
         }
-        if log.last_lsn == before || log.is_full() {
-            return Ok(());
+        if log.is_full() {
+            return Ok(None);
+        }
+        let behind = first_behind(vfs, sources, log.next())?;
+        let (has_more, was_stuck) = (log.last_lsn > before, is_stuck);
+        is_stuck = behind.is_some() && !has_more;
+        match behind {
+            // The end of a store at work is where it was when it was looked at.
+            None if !has_more || sources.store.is_some() => return Ok(None),
+            // What has gone to the archive meanwhile would have been there.
+            Some(_) if is_stuck && was_stuck => return Ok(behind),
+            _ => {}
         }
     }
 }
@@ -330,8 +357,10 @@ fn follow(vfs: &dyn Vfs, dir: &Path, log: &mut NewLog) -> Result<()> {
         log.check_last(&bytes, dir)?;
     }
     let mut follower = Follower::open_on(vfs, dir, log.next())?;
+    // Not after writers who may be as fast.
+    let end = follower.proven()?;
     let mut batch = Vec::new();
-    while !log.is_full() {
+    while !log.is_full() && log.last_lsn < end {
         let Next::Record(record) = follower.next(Some(Duration::ZERO))? else { return Ok(()) };
         format::encode(&record, &mut batch)?;
         if !record.more {
@@ -415,11 +444,21 @@ fn another_history(lsn: Lsn, path: &Path) -> Error {
 }
 
 /// An error if records are missing that were asked for.
-fn check_end(vfs: &dyn Vfs, sources: &Sources, base: &Base, log: &NewLog, until: Until) -> Result<()> {
+fn check_end(
+    vfs: &dyn Vfs,
+    sources: &Sources,
+    base: &Base,
+    log: &NewLog,
+    until: Until,
+    behind_gap: Option<Lsn>,
+) -> Result<()> {
     if log.is_full() {
         return Ok(());
     }
-    if let Some(later) = first_behind(vfs, sources, log.next())? {
+    if until == Until::End || behind_gap.is_some() {
+        sources.stores().try_for_each(|dir| check_undamaged(vfs, dir, log))?;
+    }
+    if let Some(later) = behind_gap {
         let missing = format!("the records {} to {} are missing", log.next(), later - 1);
         return Err(match &base.too_late {
             Some((path, lsn)) => {
@@ -440,6 +479,47 @@ fn check_end(vfs: &dyn Vfs, sources: &Sources, base: &Base, log: &NewLog, until:
     }
 }
 
+/// An error if the logs of a store say that they went on, durably, behind the last record, but are damaged there.
+fn check_undamaged(vfs: &dyn Vfs, dir: &Path, log: &NewLog) -> Result<()> {
+    let damage = find_damage(vfs, dir, log.next())?.filter(|bad| bad.lsn >= log.next());
+    match damage {
+        // What was just being written has been, by now.
+        Some(bad) if find_damage(vfs, dir, log.next())?.as_ref() == Some(&bad) => {
+            let message = format!("{bad}; what comes before it can be restored, up to LSN {}", log.last_lsn);
+            Err(Error::corrupt(message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The first bad record in the logs of a store, if another one proves that it was durable.
+fn find_damage(vfs: &dyn Vfs, dir: &Path, expected: Lsn) -> Result<Option<Bad>> {
+    let (mut first_bad, mut durable_lsn) = (None, 0);
+    for (file, path) in logs(vfs, dir)? {
+        let first = scan::first_lsn(&*file, &path)?.unwrap_or(expected);
+        let scan = scan::scan(&*file, &path, first, |_| Ok(true))?;
+        durable_lsn = durable_lsn.max(scan.durable_lsn);
+        if let Some(bad) = scan.bad {
+            durable_lsn = durable_lsn.max(behind::search(&*file, &path, &bad)?.durable_lsn);
+            first_bad.get_or_insert(bad);
+        }
+    }
+    Ok(first_bad.filter(|bad: &Bad| durable_lsn >= bad.lsn))
+}
+
+/// The logs of a store.
+fn logs(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<(Arc<dyn File>, PathBuf)>> {
+    let mut logs = Vec::new();
+    for path in [dir.join(LOG), dir.join(NEXT)] {
+        match vfs.open(&path, Access::Read) {
+            Ok(file) => logs.push((file, path)),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(Error::file("open", &path, &cause)),
+        }
+    }
+    Ok(logs)
+}
+
 /// The first record that there is behind the gap before which the records end, if there is a gap.
 fn first_behind(vfs: &dyn Vfs, sources: &Sources, next: Lsn) -> Result<Option<Lsn>> {
     let mut behind = Vec::new();
@@ -450,6 +530,9 @@ fn first_behind(vfs: &dyn Vfs, sources: &Sources, next: Lsn) -> Result<Option<Ls
         // What only a checkpoint covers is in no log any more.
         if let Next::Lagged(lsn) = Follower::open_on(vfs, dir, next)?.next(Some(Duration::ZERO))? {
             behind.push(lsn + 1);
+        }
+        for (file, path) in logs(vfs, dir)? {
+            behind.extend(scan::first_lsn(&*file, &path)?.filter(|&first| first > next));
         }
     }
     Ok(behind.into_iter().min())

@@ -4,6 +4,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kvwal::vfs::Vfs;
@@ -326,7 +327,9 @@ fn damage_in_an_archive_is_named_and_what_comes_before_it_can_be_restored() {
 #[test]
 fn a_damaged_store_does_not_keep_the_archive_from_being_used() {
     let disk = SimDisk::new(9);
-    let (store, history) = filled(&disk);
+    let (store, mut history) = filled(&disk);
+    history.set(&store, 3, 5);
+    history.set(&store, 3, 6);
     store.close().unwrap();
     let checkpoint = Path::new(DIR).join("checkpoint.dat");
     let mut bytes = disk.contents(&checkpoint).unwrap();
@@ -339,6 +342,31 @@ fn a_damaged_store_does_not_keep_the_archive_from_being_used() {
         assert!(found == history.as_of(u64::MAX).1);
         bytes[at] ^= 1;
     }
+    bytes[0] ^= 1;
+    disk.overwrite(&checkpoint, &bytes);
+    let fork = disk.fork();
+    fork.remove(kept(&fork).last().unwrap()).unwrap();
+    let missing = (ErrorKind::Corrupt, "the records 9 to 15 are missing".to_owned());
+    assert_eq!(error(&fork, &all(), Until::End), missing);
+    bytes[0] ^= 1;
+    // Damage in the log is nothing to stop at without a word, unless it is said where to stop.
+    disk.overwrite(&checkpoint, &bytes);
+    let log = Path::new(DIR).join("wal.log");
+    let mut bytes = disk.contents(&log).unwrap();
+    bytes[84] ^= 1;
+    disk.overwrite(&log, &bytes);
+    let (kind, message) = error(&disk, &all(), Until::End);
+    assert_eq!(kind, ErrorKind::Corrupt);
+    assert!(message.starts_with("/store/wal.log: record 17 at offset 54: checksum"), "{message}");
+    assert!(message.ends_with("; what comes before it can be restored, up to LSN 16"), "{message}");
+    let (until, found) = restored(&disk, &all(), Until::Lsn(16)).unwrap();
+    assert!((until.last_lsn, found) == history.as_of(16));
+    // A torn end is one, as ever.
+    let len = bytes.len();
+    bytes[84] ^= 1;
+    disk.overwrite(&log, &bytes[..len - 1]);
+    let (end, _) = restored(&disk, &all(), Until::End).unwrap();
+    assert_eq!(end.last_lsn, 20);
     // A backup must be whole.
     let checkpoint = Path::new(BACKUP).join("checkpoint.dat");
     let mut bytes = disk.contents(&checkpoint).unwrap();
@@ -472,6 +500,40 @@ fn wait_until_noted(disk: &SimDisk, lsn: u64) {
         assert!(began.elapsed() < Duration::from_secs(20), "LSN {lsn} is not noted");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+#[test]
+fn a_store_at_work_can_be_restored_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let (archive_dir, checkpoint_wal_bytes) = (Some(path("archive")), Size::Bytes(2_000));
+    let options = Options { archive_dir, checkpoint_wal_bytes, ..Options::default() };
+    let store = Store::open(path("store"), &options).unwrap();
+    let is_done = AtomicBool::new(false);
+    let sources = Sources { backup: None, archive: Some(path("archive")), store: Some(path("store")) };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in (0..200_000u32).take_while(|_| !is_done.load(Ordering::Relaxed)) {
+                store.set(&number.to_be_bytes(), &[7; 50]).unwrap();
+            }
+        });
+        let mut last_lsn = 0;
+        for round in 0..20 {
+            let dest = path(&format!("restored{round}"));
+            while store.stats().checkpoint_lsn == 0 {}
+            let made = kvwal::restore(&dest, &sources, Until::End);
+            let made = made.inspect_err(|_| is_done.store(true, Ordering::Relaxed)).unwrap();
+            assert!(made.last_lsn >= last_lsn && made.checkpoint_lsn > 0, "{made:?} after {last_lsn}");
+            last_lsn = made.last_lsn;
+            let restored = Store::open(&dest, &Options::default()).unwrap();
+            // Each record has set a key of its own, in order.
+            assert_eq!(restored.stats().keys, last_lsn);
+            let last = u32::try_from(last_lsn - 1).unwrap().to_be_bytes();
+            assert!(restored.get(&last).unwrap().is_some());
+        }
+        is_done.store(true, Ordering::Relaxed);
+    });
+    assert!(store.stats().checkpoints > 10, "{:?}", store.stats());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 use crate::bytes::Encoding;
@@ -20,7 +20,7 @@ Exit codes:
     4  tail: the log does not go back so far
    64  the command line is wrong
    65  the data is wrong: damaged files, a bad line of input
-   66  there is no such store or file
+   66  there is no such store or file; restore: no such record
    70  a bug in kvwal
    73  the output cannot be made: the disk is full, or something is there already
    74  an input or output error
@@ -72,6 +72,8 @@ pub enum Command {
     Checkpoint(Checkpoint),
     /// Copy a store, as of one moment, into a directory that becomes a store of its own.
     Backup(Backup),
+    /// Make a store as it was after some record, or at some time.
+    Restore(Restore),
     /// Measure what this machine's disk and memory do for a store.
     Bench(Bench),
     /// Print a script that completes this command in a shell.
@@ -225,6 +227,9 @@ pub struct Load {
     /// Make the store if there is none.
     #[arg(long)]
     pub create: bool,
+    /// The archive that keeps the log, if the store has one.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub archive: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -288,6 +293,9 @@ pub struct Checkpoint {
     /// The directory of the store.
     #[arg(value_hint = ValueHint::DirPath)]
     pub store: PathBuf,
+    /// The archive that keeps the log, if the store has one.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub archive: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -298,6 +306,30 @@ pub struct Backup {
     /// Where the backup goes: a directory that is empty or does not exist.
     #[arg(value_hint = ValueHint::DirPath)]
     pub dest: PathBuf,
+}
+
+#[derive(Args)]
+#[command(allow_missing_positional = true)]
+#[command(group(ArgGroup::new("sources").required(true).multiple(true).args(["backup", "archive", "store"])))]
+pub struct Restore {
+    /// What to begin with: a backup, or any other copy of the store.
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub backup: Option<PathBuf>,
+    /// Where the store goes: a directory that is empty or does not exist.
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub dest: PathBuf,
+    /// The archive, for the records behind the backup.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub archive: Option<PathBuf>,
+    /// The store itself, for the records that are not in the archive yet; also while a program has it open.
+    #[arg(long, value_name = "STORE", value_hint = ValueHint::DirPath)]
+    pub store: Option<PathBuf>,
+    /// Up to the record of this LSN.
+    #[arg(long, value_name = "LSN", value_parser = clap::value_parser!(u64).range(1..))]
+    pub until_lsn: Option<u64>,
+    /// What was acknowledged by then, to a tenth of a second, as in 2030-01-31T12:00:00Z, or in Unix milliseconds.
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "until_lsn", requires = "archive")]
+    pub until_time: Option<u64>,
 }
 
 #[derive(Args)]

@@ -32,7 +32,7 @@ impl IfMissing {
 
 /// Opens a store to read from it.
 pub fn for_reading(dir: &Path) -> Result<Store> {
-    open(dir, IfMissing::Refuse, Options { checkpoint_wal_bytes: Size::Never, ..quiet() })
+    open(dir, IfMissing::Refuse, quiet())
 }
 
 /// Opens a store for a few changes.
@@ -40,14 +40,29 @@ pub fn for_writing(dir: &Path, if_missing: IfMissing) -> Result<Store> {
     open(dir, if_missing, quiet())
 }
 
-/// Opens a store for many changes.
-pub fn for_loading(dir: &Path, if_missing: IfMissing) -> Result<Store> {
-    open(dir, if_missing, Options { preallocate: Size::Default, ..quiet() })
+/// Opens a store for a checkpoint.
+pub fn for_checkpoint(dir: &Path, archive: Option<&Path>) -> Result<Store> {
+    open(dir, IfMissing::Refuse, Options { archive_dir: archive.map(Path::to_owned), ..quiet() })
 }
 
-/// Nothing is written ahead, for what little there is to write.
+/// Opens a store for many changes.
+pub fn for_loading(dir: &Path, if_missing: IfMissing, archive: Option<&Path>) -> Result<Store> {
+    let (preallocate, checkpoint_wal_bytes) = (Size::Default, Size::Default);
+    open(
+        dir,
+        if_missing,
+        Options { preallocate, checkpoint_wal_bytes, archive_dir: archive.map(Path::to_owned), ..quiet() },
+    )
+}
+
+/// Nothing is written ahead, for what little there is to write, and no checkpoint does away with a log that an archive may want.
 fn quiet() -> Options {
-    Options { recovery: RecoveryMode::Strict, preallocate: Size::Never, ..Options::default() }
+    Options {
+        recovery: RecoveryMode::Strict,
+        preallocate: Size::Never,
+        checkpoint_wal_bytes: Size::Never,
+        ..Options::default()
+    }
 }
 
 fn open(dir: &Path, if_missing: IfMissing, options: Options) -> Result<Store> {

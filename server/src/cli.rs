@@ -22,6 +22,9 @@ pub struct Cli {
     /// Directory of the store; created if missing
     #[arg(long, default_value = "kv-data")]
     dir: PathBuf,
+    /// Directory that keeps each log that a checkpoint retires, for kvwal restore; created if missing
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// Address to listen at; other than loopback only with --password-file or --insecure
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     bind: IpAddr,
@@ -127,6 +130,7 @@ impl Cli {
             port,
             bind: self.bind,
             dir: self.dir,
+            archive: self.archive,
             unix: self.unix,
             threads: self.threads.into(),
             max_clients: self.max_clients as usize,

@@ -15,6 +15,8 @@ pub struct Config {
     pub bind: IpAddr,
     /// Where the store is.
     pub dir: PathBuf,
+    /// Where retired logs are kept.
+    pub archive: Option<PathBuf>,
     /// A unix socket to listen at, too.
     pub unix: Option<PathBuf>,
     /// Threads for commands that take long.
@@ -43,7 +45,7 @@ impl Config {
     /// How the library is to open the store.
     pub fn store_options(&self) -> Options {
         let (sync, sync_interval_ms, recovery) = (self.sync, self.sync_interval_ms, self.recovery);
-        Options { sync, sync_interval_ms, recovery, ..Options::default() }
+        Options { sync, sync_interval_ms, recovery, archive_dir: self.archive.clone(), ..Options::default() }
     }
 
     /// An objection to settings that would let anybody on the network in.

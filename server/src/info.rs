@@ -79,6 +79,7 @@ fn persistence(server: &Server, lines: &mut Lines) {
     lines.put("checkpoint_lsn", stats.checkpoint_lsn);
     lines.put("wal_bytes", stats.wal_bytes);
     lines.put("checkpoints", stats.checkpoints);
+    lines.put("checkpoints_failed", stats.checkpoints_failed);
     lines.put("commits", stats.commits);
     lines.put("syncs", stats.syncs);
     lines.put("rdb_bgsave_in_progress", u8::from(server.saving.is_running()));

@@ -28,6 +28,7 @@ pub fn text(server: &Server) -> String {
     counter("commits_total", "Group commits.", store.commits);
     counter("syncs_total", "Syncs of the log.", store.syncs);
     counter("checkpoints_total", "Checkpoints completed.", store.checkpoints);
+    counter("checkpoints_failed_total", "Attempts at a checkpoint that failed.", store.checkpoints_failed);
     let mut gauge = |name: &str, help: &str, value: u64| one(&mut text, name, "gauge", help, value);
     gauge("connections", "Connections now.", server.clients as u64);
     gauge("buffer_bytes", "Bytes of shared memory in buffers.", server.budget.used() as u64);

@@ -5,6 +5,7 @@ mod support;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use kvwal::{Options, Sources, Store, Until};
 use support::{Server, program, store_dir};
 
 /// Runs a server that is to end by itself.
@@ -95,6 +96,28 @@ fn the_man_page() {
     assert!(output.status.success());
     let page = String::from_utf8(output.stdout).unwrap();
     assert!(page.contains(".TH kv_server") && page.contains("max\\-clients"), "{page}");
+}
+
+#[test]
+fn an_archive_keeps_what_a_checkpoint_does_away_with() {
+    let (dir, path) = store_dir();
+    let archive = dir.path().join("archive");
+    let server = Server::start(&path, &["--archive", archive.to_str().unwrap()]);
+    let mut client = server.connect();
+    assert_eq!(client.command("SET k one"), "+OK");
+    assert_eq!(client.command("SAVE"), "+OK");
+    assert_eq!(client.command("SET k two"), "+OK");
+    assert!(client.command("INFO persistence").contains("checkpoints_failed:0"));
+    // While it runs, the first of the two can be had back.
+    let sources = Sources { archive: Some(archive.clone()), store: Some(path.clone()), backup: None };
+    kvwal::restore(dir.path().join("restored"), &sources, Until::Lsn(1)).unwrap();
+    let restored = Store::open(dir.path().join("restored"), &Options::default()).unwrap();
+    assert_eq!(restored.get(b"k").unwrap().as_deref(), Some(&b"one"[..]));
+    let other = dir.path().join("other");
+    assert!(
+        refusal(&other, &["0", "--archive", archive.to_str().unwrap()]).contains("is open in the process with PID")
+    );
+    server.stop();
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub struct kv_restore_options {
     /// The archive: what the store was opened with as kv_options.archive_dir. NULL: none.
     pub archive_dir: *const c_char,
     /// The store itself, for the records that no checkpoint has retired yet; without a backup it is also what is begun with. It
-    /// may be open, in any process, or damaged: what can be read of it is used. NULL: none.
+    /// may be open, in any process, or damaged: up to the damage it can be restored, if until_lsn or until_ms says so. NULL: none.
     pub store_dir: *const c_char,
     /// Restore up to this record, included; a batch that goes on behind it is left out whole. 0: no such limit.
     pub until_lsn: u64,

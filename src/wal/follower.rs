@@ -63,6 +63,12 @@ impl Follower {
         self.cursor.next()
     }
 
+    /// Looks how far the log is proven to be durable now.
+    pub fn proven(&mut self) -> Result<Lsn> {
+        self.look_ahead()?;
+        Ok(self.proven)
+    }
+
     /// The next record. Waits for it for `timeout`, or for as long as it takes.
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Next<'_>> {
         let began = Instant::now();

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use kvwal::ErrorKind;
+use kvwal::{Error, ErrorKind};
 use serde::Serialize;
 
 use super::files::Files;
@@ -40,9 +40,9 @@ pub fn backup(args: &args::Backup, output: &mut Output) -> Result<Exit> {
     let store = opening::for_reading(&args.store)?;
     let keys = store.stats().keys;
     let progress = progress::spinner(format!("writing {}", args.dest.display()));
-    let half_done = take_back(&args.dest);
+    let half_done = take_back(&args.dest, "backup");
     let lsn = store.backup(&args.dest).map_err(|error| match error.kind() {
-        ErrorKind::Invalid => Failure::from(error).exit(Exit::NoOutput).hint("take another directory, or an empty one"),
+        ErrorKind::Invalid => occupied(error),
         _ => error.into(),
     })?;
     drop((progress, half_done));
@@ -51,20 +51,29 @@ pub fn backup(args: &args::Backup, output: &mut Output) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What is in a directory that was new or empty, and has no log yet, is what the library has left there.
-fn take_back(dest: &Path) -> HalfDone {
-    let is_new = !dest.exists();
-    let is_free = is_new || fs::read_dir(dest).is_ok_and(|mut entries| entries.next().is_none());
+/// The failure of making a store where there is something already.
+pub fn occupied(error: Error) -> Failure {
+    Failure::from(error).exit(Exit::NoOutput).hint("take another directory, or an empty one")
+}
+
+/// Whether a store can be made in a directory: it is new or empty.
+pub fn is_free(dest: &Path) -> bool {
+    !dest.exists() || fs::read_dir(dest).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// What is in a directory that was new or empty, and has no log yet, is what the library has left there, of `what` was to be made.
+pub fn take_back(dest: &Path, what: &'static str) -> HalfDone {
+    let (is_new, is_free) = (!dest.exists(), is_free(dest));
     let dest = dest.to_owned();
     HalfDone::new(move || {
         if is_free && !dest.join("wal.log").exists() {
-            // What cannot be removed is no store, and the next backup there says what it is.
+            // What cannot be removed is no store, and the next attempt there says what it is.
             let _ = output::remove_all(&dest);
             if !is_new {
                 let _ = fs::create_dir(&dest);
             }
         }
         let is_made = is_free && dest.join("wal.log").exists();
-        format!("there is {} backup in {}", if is_made { "a" } else { "no" }, dest.display())
+        format!("there is {} {what} in {}", if is_made { "a" } else { "no" }, dest.display())
     })
 }

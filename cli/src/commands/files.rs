@@ -315,7 +315,7 @@ impl Facts for Checkpointed {
 }
 
 pub fn checkpoint(args: &args::Checkpoint, output: &mut Output) -> Result<Exit> {
-    let store = opening::for_reading(&args.store)?;
+    let store = opening::for_checkpoint(&args.store, args.archive.as_deref())?;
     let progress = progress::spinner(format!("writing a checkpoint of {}", args.store.display()));
     store.checkpoint()?;
     drop(progress);

@@ -47,7 +47,7 @@ pub fn load(args: &args::Load, output: &mut Output) -> Result<Exit> {
     let format = records::format(args.format, path);
     let (from, bar) = open_input(path)?;
     let mut reader = EntryReader::new(format, from).map_err(|failure| within_input(failure, path))?;
-    let store = opening::for_loading(&args.store, IfMissing::with(args.create))?;
+    let store = opening::for_loading(&args.store, IfMissing::with(args.create), args.archive.as_deref())?;
     let mut loaded = Loaded::default();
     let stored = Arc::new(AtomicU64::new(0));
     let half_done = HalfDone::new({

@@ -10,6 +10,7 @@ mod inspect;
 mod load;
 mod records;
 mod repair;
+mod restore;
 mod tail;
 
 use crate::args::{Arguments, Command};
@@ -34,6 +35,7 @@ impl Command {
             Command::Repair(_) => "repair",
             Command::Checkpoint(_) => "checkpoint",
             Command::Backup(_) => "backup",
+            Command::Restore(_) => "restore",
             Command::Bench(_) => "bench",
             Command::Completions(_) => "completions",
             Command::Man(_) => "man",
@@ -59,6 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit> {
         Command::Repair(args) => repair::repair(args, output),
         Command::Checkpoint(args) => files::checkpoint(args, output),
         Command::Backup(args) => backup::backup(args, output),
+        Command::Restore(args) => restore::restore(args, output),
         Command::Bench(args) => bench::bench(args, output),
         Command::Completions(args) => generate::completions(args, output),
         Command::Man(args) => generate::man(args, output),

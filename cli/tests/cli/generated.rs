@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::support::{Place, names};
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "backup",
     "bench",
     "checkpoint",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 17] = [
     "load",
     "man",
     "repair",
+    "restore",
     "scan",
     "set",
     "stat",

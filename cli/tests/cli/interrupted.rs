@@ -84,6 +84,19 @@ fn a_dump_that_is_interrupted_leaves_the_file() {
 #[test]
 fn a_backup_that_is_interrupted_is_none() {
     let place = place();
+    is_none(&place, &["backup", "s", "saved"], "there is no backup in saved");
+    place.run(&["verify", "s"]).done();
+}
+
+#[test]
+fn a_store_whose_restoring_is_interrupted_is_none() {
+    let place = place();
+    place.run(&["checkpoint", "s"]).done();
+    is_none(&place, &["restore", "s", "saved"], "there is no store in saved");
+}
+
+/// This command, interrupted, makes nothing in the directory `saved`, and says so.
+fn is_none(place: &Place, command: &[&str], words: &str) {
     let saved = place.path("saved");
     for is_new in [true, false] {
         for signal in ENDING {
@@ -101,13 +114,12 @@ fn a_backup_that_is_interrupted_is_none() {
                 is_done
             };
             let begun = || saved.join("checkpoint.tmp").exists();
-            let ran = interrupt(&place, &["backup", "s", "saved"], signal, begun, undo);
-            assert_eq!(ran.err, format!("kvwal: backup: interrupted by {signal}\n  there is no backup in saved\n"));
+            let ran = interrupt(place, command, signal, begun, undo);
+            assert_eq!(ran.err, format!("kvwal: {}: interrupted by {signal}\n  {words}\n", command[0]));
             assert_eq!(saved.exists(), !is_new);
             assert!(is_new || names(&saved).is_empty());
         }
     }
-    place.run(&["verify", "s"]).done();
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod generated;
 mod interrupted;
 mod output;
 mod refused;
+mod restore;
 mod support;
 mod tail;
 mod terminal;

@@ -8,7 +8,7 @@ use kvwal::Batch;
 use crate::support::{Place, flip};
 
 /// Every command that prints something, on a store with the keys `a`, `b` and `big`.
-const PRINTING: [&[&str]; 22] = [
+const PRINTING: [&[&str]; 23] = [
     &["get", "s", "big"],
     &["set", "s", "c", "1", "--json"],
     &["del", "s", "b", "--json"],
@@ -26,6 +26,7 @@ const PRINTING: [&[&str]; 22] = [
     &["repair", "s"],
     &["repair", "s", "--apply"],
     &["backup", "s", "saved"],
+    &["restore", "s", "made"],
     &["bench", "--time", "7ms"],
     &["completions", "bash"],
     &["get", "--help"],
@@ -50,7 +51,7 @@ fn a_full_disk_behind_standard_output_is_said() {
         assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
     }
     place.run(&["verify", "s"]).done();
-    assert_eq!(place.names(), ["s", "saved"]);
+    assert_eq!(place.names(), ["made", "s", "saved"]);
 }
 
 #[test]
@@ -63,7 +64,7 @@ fn nobody_who_reads_hears_no_complaint() {
         assert_eq!(ran.err, "", "{command:?}");
     }
     place.run(&["verify", "s"]).done();
-    assert_eq!(place.names(), ["s", "saved"]);
+    assert_eq!(place.names(), ["made", "s", "saved"]);
 }
 
 #[test]

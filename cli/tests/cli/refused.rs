@@ -24,12 +24,13 @@ const OPENING: [&[&str]; 10] = [
 ];
 
 /// Commands that only read its files.
-const READING: [&[&str]; 6] = [
+const READING: [&[&str]; 7] = [
     &["verify", "s"],
     &["stat", "s", "--offline"],
     &["repair", "s"],
     &["repair", "s", "--apply"],
     &["tail", "s"],
+    &["restore", "s", "r"],
     FOLLOW,
 ];
 
@@ -135,6 +136,7 @@ fn damage_is_nothing_to_go_on_with() {
     for command in OPENING {
         refused(&place, command, 65, "record 2 at offset 35: checksum");
     }
+    refused(&place, &["restore", "s", "r"], 65, "record 2 at offset 35: checksum");
     for (command, code, words) in [
         (&["verify", "s"][..], 2, "damaged: "),
         (&["stat", "s", "--offline"], 0, "the log             damaged\n"),
@@ -162,6 +164,7 @@ fn files_that_make_no_store_are_refused() {
         refused(&place, command, 3, words);
     }
     assert!(place.run(&["verify", "s"]).code(3).text().contains(words));
+    refused(&place, &["restore", "s", "r"], 65, "s/checkpoint.dat is damaged: ");
     refused(&place, &["tail", "s"], 4, "the record 1 is in no log any more");
     assert!(place.run(&["inspect", "s/checkpoint.dat"]).code(1).text().contains("the checksum is wrong"));
     flip(&place.path("s/checkpoint.dat"), 20);
@@ -267,6 +270,7 @@ fn what_may_not_be_made_is_refused() {
         (&["dump", "s", "-o", "d"][..], "create a file beside d: "),
         (&["get", "s", "a", "-o", "d"], "create a file beside d: "),
         (&["backup", "s", "saved"], "/saved: "),
+        (&["restore", "s", "made"], "/made: "),
         (&["repair", "s", "--until-lsn", "0", "--apply"], "/s.repairing: "),
         (&["set", "new", "a", "1", "--create"], "/new: "),
         (&["load", "new", "/dev/null", "--create"], "/new: "),
