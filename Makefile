@@ -27,8 +27,8 @@ CXXFLAGS := -std=c++17 -O2 -g -Wall -Wextra -Wpedantic -Wconversion -Wshadow -We
 SHARED := -L$(LIB_DIR) -lkvwal -lpthread -Wl,-rpath,'$$ORIGIN/../../release'
 STATIC := $(LIB_DIR)/libkvwal.a -lpthread -ldl -lm
 
-C_TESTS := wal_full_test wal_crash_test kv_correctness_test api_test lookups_test feed_test threads_test \
-    transactions_test
+C_TESTS := wal_full_test wal_crash_test kv_correctness_test api_test lookups_test feed_test archive_test \
+    threads_test transactions_test
 CXX_TESTS := test_wal_format cpp_test
 PROGRAMS := $(foreach kind,shared static,$(addprefix $(OUT)/$(kind)/,$(C_TESTS) $(CXX_TESTS))) \
     $(addprefix $(OUT)/,threads_race commit_cost cpp_no_exceptions quick_start)

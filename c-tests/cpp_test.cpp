@@ -194,6 +194,7 @@ void test_types()
     static_assert(noexcept(store.close(error)) && !noexcept(store.close()) && !noexcept(store.set("", "")));
     static_assert(noexcept(store.set_if_absent("", "", error)) && noexcept(store.compare_and_set("", "", "", error)));
     static_assert(noexcept(kvwal::verify(dir, error)) && noexcept(store.backup(dir, error)));
+    static_assert(noexcept(kvwal::restore(dir, {}, error)) && noexcept(kvwal::Store::open(dir, {}, error)));
     static_assert(std::is_same_v<decltype(store.get("")), std::optional<std::string>>);
 }
 
@@ -578,6 +579,118 @@ void test_verify()
     CHECK_THROWS(kvwal::verify(std::string("a\0b", 3)), Errc::invalid, "NUL");
     CHECK_ERROR(kvwal::verify(dir / "missing", error), Errc::io);
     CHECK_ERROR(kvwal::verify(std::string("a\0b", 3), error), Errc::invalid);
+}
+
+/* ---- Restoring ---- */
+
+kvwal::Options archived_in(const std::string &archive)
+{
+    kvwal::Options options;
+    options.archive_dir = archive;
+    return options;
+}
+
+kvwal::RestoreOptions archive_and_store(const TempDir &dir)
+{
+    kvwal::RestoreOptions options;
+    options.archive_dir = dir / "archive";
+    options.store_dir = dir / "store";
+    return options;
+}
+
+/* The name that a store restored under `dest` holds. */
+std::optional<std::string> restored_name(const std::string &dest)
+{
+    return kvwal::Store::open(dest, only_existing()).get("name");
+}
+
+void test_restore()
+{
+    const TempDir dir;
+    {
+        kvwal::Store store = kvwal::Store::open(dir / "store", archived_in(dir / "archive"));
+        store.set("name", "Ada");
+        store.checkpoint();
+        store.backup(dir / "backup");
+        store.set("name", "Grace");
+        CHECK(store.stats().checkpoints == 1 && store.stats().checkpoints_failed == 0);
+    }
+    kvwal::RestoreOptions options = archive_and_store(dir);
+    const kvwal::Restored latest = kvwal::restore(dir / "latest", options);
+    CHECK(latest.last_lsn == 2 && latest.checkpoint_lsn == 1 && latest.records == 1 && latest.noted_ms == 0);
+    CHECK(restored_name(dir / "latest") == "Grace");
+    options.until_lsn = 1;
+    kvwal::Restored earlier = {};
+    CHECK_FINE(earlier = kvwal::restore(dir / "earlier", options, error));
+    CHECK(earlier.last_lsn == 1 && restored_name(dir / "earlier") == "Ada");
+
+    kvwal::RestoreOptions from_backup;
+    from_backup.backup_dir = dir / "backup";
+    CHECK(kvwal::restore(dir / "from backup", from_backup).records == 0);
+    CHECK(restored_name(dir / "from backup") == "Ada");
+}
+
+void test_restore_by_time()
+{
+    const TempDir dir;
+    {
+        kvwal::Store store = kvwal::Store::open(dir / "store", archived_in(dir / "archive"));
+        store.set("name", "Ada");
+    }
+    // What closing has noted is not later than this.
+    const auto between = std::chrono::system_clock::now();
+    std::this_thread::sleep_for(5ms);
+    {
+        kvwal::Store store = kvwal::Store::open(dir / "store", archived_in(dir / "archive"));
+        store.set("name", "Grace");
+    }
+    kvwal::RestoreOptions options = archive_and_store(dir);
+    options.until_time = between;
+    const kvwal::Restored restored = kvwal::restore(dir / "then", options);
+    CHECK(restored.last_lsn == 1 && restored_name(dir / "then") == "Ada");
+    const auto noted = std::chrono::system_clock::time_point(std::chrono::milliseconds(restored.noted_ms));
+    CHECK(noted <= between && noted > between - 60000ms);
+    options.until_time = std::chrono::system_clock::now();
+    CHECK_FINE(CHECK(kvwal::restore(dir / "now", options, error).last_lsn == 2));
+    // A time from before all records is none that has no limit.
+    for (const auto since_1970 : {-1h, 0h, 1h}) {
+        options.until_time = std::chrono::system_clock::time_point(since_1970);
+        CHECK_THROWS(kvwal::restore(dir / "early", options), Errc::invalid, "notes nothing from so early");
+    }
+}
+
+void test_restore_errors()
+{
+    const TempDir dir;
+    const std::string nul("a\0b", 3);
+    kvwal::Store store = kvwal::Store::open(dir / "store", archived_in(dir / "archive"));
+    CHECK_THROWS(kvwal::Store::open(dir / "second", archived_in(dir / "archive")), Errc::locked, dir / "archive");
+    CHECK_THROWS(kvwal::Store::open(dir / "second", archived_in(nul)), Errc::invalid, "NUL");
+    CHECK_ERROR(kvwal::Store::open(dir / "second", archived_in(nul), error), Errc::invalid);
+    store.set("name", "Ada");
+    store.close();
+
+    kvwal::RestoreOptions options = archive_and_store(dir);
+    CHECK_THROWS(kvwal::restore(dir / "store", options), Errc::invalid, dir / "store");
+    CHECK_THROWS(kvwal::restore(dir / "no/such", options), Errc::io, "No such file");
+    CHECK_THROWS(kvwal::restore(nul, options), Errc::invalid, "NUL");
+    CHECK_ERROR(kvwal::restore(nul, options, error), Errc::invalid);
+    options.until_lsn = 2;
+    CHECK_THROWS(kvwal::restore(dir / "restored", options), Errc::invalid, "the records end with LSN 1");
+    CHECK_ERROR(CHECK(kvwal::restore(dir / "restored", options, error).last_lsn == 0), Errc::invalid);
+    CHECK_THROWS(kvwal::restore(dir / "restored", {}), Errc::invalid, "nothing is given");
+    for (std::string kvwal::RestoreOptions::*path : {&kvwal::RestoreOptions::backup_dir,
+                                                     &kvwal::RestoreOptions::archive_dir,
+                                                     &kvwal::RestoreOptions::store_dir}) {
+        options = archive_and_store(dir);
+        options.*path = nul;
+        CHECK_THROWS(kvwal::restore(dir / "restored", options), Errc::invalid, "NUL");
+        CHECK_ERROR(kvwal::restore(dir / "restored", options, error), Errc::invalid);
+        options.*path = dir / "missing";
+        CHECK_THROWS(kvwal::restore(dir / "restored", options), Errc::io, dir / "missing");
+        CHECK_ERROR(kvwal::restore(dir / "restored", options, error), Errc::io);
+    }
+    CHECK(!std::filesystem::exists(dir / "restored"));
 }
 
 /* ---- Feeds ---- */
@@ -1059,6 +1172,9 @@ const Test TESTS[] = {
     {"transactions in 8 threads", test_transact_in_threads},
     {"backups", test_backup},
     {"a look from outside", test_verify},
+    {"restoring up to a record", test_restore},
+    {"restoring by time", test_restore_by_time},
+    {"what cannot be restored, or archived", test_restore_errors},
     {"feeds", test_tail},
     {"a feed that lags", test_tail_lags},
     {"a feed, or its store, closed while others wait", test_tail_closed_while_others_wait},

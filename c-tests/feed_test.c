@@ -387,6 +387,53 @@ static void test_tail_beside_writers(void)
     remove_dirs();
 }
 
+struct outliving {
+    kv_tail *tail;
+    /* A byte comes when the store is closed. Nothing that a thread checker takes for an order. */
+    int closed[2];
+};
+
+/* Waits until the store is closed, and closes the feed when that is done. */
+static void *outlive_the_store(void *argument)
+{
+    struct outliving *outliving = argument;
+    wal_record record;
+    char byte;
+
+    CHECK_CODE(kv_tail_next(outliving->tail, UINT32_MAX, &record), KV_INVALID);
+    CHECK(strstr(kv_errmsg(), "closed") != NULL);
+    CHECK_SYS(read(outliving->closed[0], &byte, 1) == 1);
+    CHECK_OK(kv_tail_close(outliving->tail));
+    return NULL;
+}
+
+static void test_store_closed_beside_feeds(void)
+{
+    enum { FEEDS = 3 };
+    struct outliving outliving[FEEDS];
+    pthread_t threads[FEEDS];
+    size_t i;
+
+    make_dirs();
+    kv_store *store = open_store(store_dir);
+    set_range(store, 1, 5);
+    for (i = 0; i < FEEDS; i++) {
+        outliving[i].tail = open_tail(store, 6);
+        CHECK_SYS(pipe(outliving[i].closed) == 0);
+        CHECK(pthread_create(&threads[i], NULL, outlive_the_store, &outliving[i]) == 0);
+    }
+    /* Some are in the wait by now, some perhaps not yet. */
+    usleep(20000);
+    CHECK_OK(kv_close(store));
+    for (i = 0; i < FEEDS; i++)
+        CHECK_SYS(write(outliving[i].closed[1], "", 1) == 1);
+    for (i = 0; i < FEEDS; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+        CHECK_SYS(close(outliving[i].closed[0]) == 0 && close(outliving[i].closed[1]) == 0);
+    }
+    remove_dirs();
+}
+
 int main(void)
 {
     static const struct test tests[] = {
@@ -399,6 +446,7 @@ int main(void)
         {"a feed that lags is told where to begin again", test_tail_lags},
         {"a feed checks its arguments, and whose it is", test_tail_arguments},
         {"feeds beside writers", test_tail_beside_writers},
+        {"a store is closed while its feeds wait, and they free it", test_store_closed_beside_feeds},
     };
 
     run_tests(tests, ARRAY_LEN(tests));

@@ -14,8 +14,8 @@ cleanup() { rm -rf "$work"; }
 trap cleanup EXIT
 export TMPDIR=$work
 
-tests=(wal_full_test wal_crash_test kv_correctness_test api_test lookups_test feed_test threads_test transactions_test \
-    test_wal_format cpp_test)
+tests=(wal_full_test wal_crash_test kv_correctness_test api_test lookups_test feed_test archive_test threads_test \
+    transactions_test test_wal_format cpp_test)
 # How much each of the threads does under valgrind's thread checkers, which are slow, drd above all.
 declare -A iterations=([helgrind]=${HELGRIND_ITERATIONS:-30} [drd]=${DRD_ITERATIONS:-8})
 passed=0
@@ -102,6 +102,7 @@ for tool in helgrind drd; do
     try "threads_test, $tool" thread_check "$tool" "$programs/shared/threads_test" "${iterations[$tool]}"
     try "transactions_test, $tool" thread_check "$tool" "$programs/shared/transactions_test" "${iterations[$tool]}"
     try "feed_test, $tool" thread_check "$tool" "$programs/shared/feed_test"
+    try "archive_test, $tool" thread_check "$tool" "$programs/shared/archive_test" threads
     try "threads_test with a lock left out, $tool" notices_missing_lock "$tool"
 done
 try "one write and one sync for a set" one_write_one_sync

@@ -214,19 +214,31 @@ inline int checked(int result, std::error_code &error) noexcept
     return result;
 }
 
-/* A path as C takes it, or NULL, which every call refuses, if a NUL would cut it short. */
-inline const char *c_path(const std::string &path) noexcept
+/* Whether C would see only the beginning of it. */
+inline bool has_nul(const std::string &path) noexcept
 {
-    return path.find('\0') == std::string::npos ? path.c_str() : nullptr;
+    return path.find('\0') != std::string::npos;
+}
+
+/* A path as C takes it, or NULL, which every call refuses, if a NUL would cut it or one of the others short. */
+template <class... Others> const char *c_path(const std::string &path, const Others &...others) noexcept
+{
+    return (has_nul(path) || ... || has_nul(others)) ? nullptr : path.c_str();
 }
 
 /* The same, with words for what C cannot see. */
-inline const char *checked_path(const std::string &path)
+template <class... Others> const char *checked_path(const std::string &path, const Others &...others)
 {
-    if (c_path(path) == nullptr) {
+    if (c_path(path, others...) == nullptr) {
         raise(Error(make_error_code(Errc::invalid), "the path has a NUL in it"));
     }
     return path.c_str();
+}
+
+/* A path that may be left out, and then is empty. */
+inline const char *c_optional_path(const std::string &path) noexcept
+{
+    return path.empty() ? nullptr : path.c_str();
 }
 
 /* Milliseconds as C takes them. None and less than none are 0. */
@@ -627,6 +639,8 @@ struct Options {
     uint64_t preallocate = 0;
     /* Create a store that is missing; otherwise that is Errc::io. */
     bool create = true;
+    /* A directory that keeps the logs which checkpoints retire, so that restore() can use them. Empty: none. */
+    std::string archive_dir = {};
 };
 
 /* Counters and sizes of an open store; see kvwal.h. */
@@ -634,6 +648,23 @@ using Stats = kv_stats;
 
 /* What a store's files hold; see kvwal.h. */
 using Verified = kv_verified;
+
+/* What restore() makes a store of, and up to where. What is left alone is not given; one directory must be. */
+struct RestoreOptions {
+    /* A backup, or any other copy of the store's directory, to begin with. */
+    std::string backup_dir = {};
+    /* What the store was opened with as Options::archive_dir. */
+    std::string archive_dir = {};
+    /* The store itself, open or not, damaged or not, for what is in its logs still. */
+    std::string store_dir = {};
+    /* Up to this record, included; a batch that goes on behind it is left out whole. 0: no such limit. */
+    uint64_t until_lsn = 0;
+    /* What was durable at this time, as far as the archive knows. */
+    std::optional<std::chrono::system_clock::time_point> until_time = std::nullopt;
+};
+
+/* What was restored; see kvwal.h. */
+using Restored = kv_restored;
 
 namespace detail {
 
@@ -647,6 +678,7 @@ inline kv_options to_c(const Options &options) noexcept
     c.checkpoint_wal_bytes = options.checkpoint_wal_bytes;
     c.preallocate = options.preallocate;
     c.no_create = options.create ? 0 : 1;
+    c.archive_dir = c_optional_path(options.archive_dir);
     return c;
 }
 
@@ -655,6 +687,32 @@ inline Verified nothing_verified() noexcept
     Verified verified = {};
     verified.struct_size = sizeof verified;
     return verified;
+}
+
+/* Rounded down, so that nothing later is restored; what is given is never 0, which would be no limit. */
+inline uint64_t c_time(std::chrono::system_clock::time_point time) noexcept
+{
+    const auto since_1970 = std::chrono::floor<std::chrono::milliseconds>(time.time_since_epoch());
+    return since_1970.count() > 0 ? c_milliseconds(since_1970) : 1;
+}
+
+inline kv_restore_options to_c(const RestoreOptions &options) noexcept
+{
+    kv_restore_options c = {};
+    c.struct_size = sizeof c;
+    c.backup_dir = c_optional_path(options.backup_dir);
+    c.archive_dir = c_optional_path(options.archive_dir);
+    c.store_dir = c_optional_path(options.store_dir);
+    c.until_lsn = options.until_lsn;
+    c.until_ms = options.until_time ? c_time(*options.until_time) : 0;
+    return c;
+}
+
+inline Restored nothing_restored() noexcept
+{
+    Restored restored = {};
+    restored.struct_size = sizeof restored;
+    return restored;
 }
 
 } // namespace detail
@@ -675,6 +733,28 @@ inline Verified verify(const std::string &dir, std::error_code &error) noexcept
     Verified verified = detail::nothing_verified();
     detail::checked(kv_verify(detail::c_path(dir), &verified), error);
     return verified;
+}
+
+/*
+ * Makes a store in a directory that is empty or not there, as it was after some record or at some time, out of a backup,
+ * an archive, and the store's own logs. Verified and durable when it returns; see kv_restore().
+ */
+inline Restored restore(const std::string &dest_dir, const RestoreOptions &options)
+{
+    const kv_restore_options c = detail::to_c(options);
+    const char *dest = detail::checked_path(dest_dir, options.backup_dir, options.archive_dir, options.store_dir);
+    Restored restored = detail::nothing_restored();
+    detail::checked(kv_restore(dest, &c, &restored));
+    return restored;
+}
+
+inline Restored restore(const std::string &dest_dir, const RestoreOptions &options, std::error_code &error) noexcept
+{
+    const kv_restore_options c = detail::to_c(options);
+    const char *dest = detail::c_path(dest_dir, options.backup_dir, options.archive_dir, options.store_dir);
+    Restored restored = detail::nothing_restored();
+    detail::checked(kv_restore(dest, &c, &restored), error);
+    return restored;
 }
 
 /* ---- Batches and transactions ---- */
@@ -1019,7 +1099,7 @@ public:
     {
         const kv_options c = detail::to_c(options);
         kv_store *handle = nullptr;
-        detail::checked(kv_open(detail::checked_path(dir), &c, &handle));
+        detail::checked(kv_open(detail::checked_path(dir, options.archive_dir), &c, &handle));
         return Store(handle);
     }
 
@@ -1027,7 +1107,7 @@ public:
     {
         const kv_options c = detail::to_c(options);
         kv_store *handle = nullptr;
-        detail::checked(kv_open(detail::c_path(dir), &c, &handle), error);
+        detail::checked(kv_open(detail::c_path(dir, options.archive_dir), &c, &handle), error);
         return Store(handle);
     }
 

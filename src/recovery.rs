@@ -700,11 +700,14 @@ fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Option<Recovered>> 
     }
     directory::sync(vfs, dir)?;
 
-    let open = |log: LogFile| {
-        let at = Position { end: log.kept_len(), last_lsn: outcome.last_lsn, durable_lsn: outcome.last_lsn };
+    let open = |log: LogFile, last_lsn| {
+        let at = Position { end: log.kept_len(), last_lsn, durable_lsn: outcome.last_lsn };
         (log.file, at)
     };
-    Ok(Some(Recovered { table, log: open(log), next: next.map(open), checkpoint, report, is_new: false }))
+    // A log that another goes on from ends with a record of its own.
+    let log_ends_with = if next.is_some() { log.scan.last_lsn } else { outcome.last_lsn };
+    let (log, next) = (open(log, log_ends_with), next.map(|next| open(next, outcome.last_lsn)));
+    Ok(Some(Recovered { table, log, next, checkpoint, report, is_new: false }))
 }
 
 /// What is going to be cut off a log, of which something does not count: from where to where, and which record should have

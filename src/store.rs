@@ -547,6 +547,7 @@ impl Drop for Store {
             // Whoever wants to know calls close().
             let _ = self.shut();
         }
+        self.engine.let_go();
     }
 }
 

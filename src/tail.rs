@@ -119,3 +119,9 @@ impl Tail {
         Ok(())
     }
 }
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.engine.let_go();
+    }
+}

@@ -199,6 +199,13 @@ fn a_log_that_cannot_be_kept_fails_the_checkpoint_and_is_kept_by_a_later_one() {
     store.checkpoint().unwrap();
     history.set(&store, 2, 10);
     store.close().unwrap();
+    for crashes in [false, true] {
+        fail_each_call_of_a_checkpoint(&prepared, &history, crashes);
+    }
+}
+
+/// Whatever failed is made up for by the next checkpoint, by this store or, after a crash, by the one that recovers.
+fn fail_each_call_of_a_checkpoint(prepared: &SimDisk, history: &History, crashes: bool) {
     let (mut failed, mut latched) = (0, 0);
     for after in 0.. {
         let (disk, mut history) = (prepared.fork(), history.clone());
@@ -217,6 +224,12 @@ fn a_log_that_cannot_be_kept_fails_the_checkpoint_and_is_kept_by_a_later_one() {
         }
         history.note(&store);
         failed += u64::from(made.is_err());
+        if crashes {
+            drop(store);
+            disk.crash(after);
+            store = open(&disk);
+            history.set(&store, 6, 30);
+        }
         store.checkpoint().unwrap_or_else(|error| panic!("call {after}: {error}"));
         history.set(&store, 5, 30);
         drop(store);

@@ -50,8 +50,8 @@ pub unsafe extern "C" fn kv_tail_open(s: *mut kv_store, from_lsn: u64, out: *mut
 /// Returns KV_OK; KV_NOT_FOUND if nothing came within the time; KV_LAGGED if the next record is in no log any more:
 /// kv_tail_checkpoint_lsn() has the LSN C of a checkpoint that covers it, and that stays so. Then begin again with what the
 /// store holds now, by kv_scan(), or with a backup, and a feed from C + 1. Records that this reflects already may come again;
-/// they set or delete whole values, so in the end that makes no difference. KV_INVALID, also after the store was closed;
-/// KV_IO; KV_CORRUPT; KV_NO_MEMORY; KV_FORKED.
+/// they set or delete whole values, so in the end that makes no difference. KV_INVALID, also once the store is closed: kv_close()
+/// may come while another thread waits here, and ends that. KV_IO; KV_CORRUPT; KV_NO_MEMORY; KV_FORKED.
 ///
 /// # Safety
 /// `t` is NULL or an open feed that nobody else uses; `out` is NULL or writable.

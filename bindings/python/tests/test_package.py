@@ -38,7 +38,12 @@ def test_version_of_the_wheel() -> None:
 
 @pytest.mark.parametrize(
     "plain, struct",
-    [(kvwal.Stats, "kv_stats"), (kvwal.Recovery, "kv_recovery"), (kvwal.Verified, "kv_verified")],
+    [
+        (kvwal.Stats, "kv_stats"),
+        (kvwal.Recovery, "kv_recovery"),
+        (kvwal.Verified, "kv_verified"),
+        (kvwal.Restored, "kv_restored"),
+    ],
 )
 def test_fields(plain: Type[object], struct: str) -> None:
     declared = [name for name, _ in ffi.typeof(struct).fields]

@@ -31,11 +31,12 @@ from ._errors import (
     VersionError,
 )
 from ._native import library_version
+from ._restore import restore
 from ._scan import Scan
 from ._store import NEVER, Store
 from ._tail import Tail
 from ._transaction import Transaction
-from ._types import Op, Record, Recovery, RecoveryMode, Stats, SyncMode, Verdict, Verified
+from ._types import Op, Record, Recovery, RecoveryMode, Restored, Stats, SyncMode, Verdict, Verified
 from ._verify import verify
 
 __version__ = library_version()
@@ -62,6 +63,7 @@ __all__ = [
     "Record",
     "Recovery",
     "RecoveryMode",
+    "Restored",
     "Scan",
     "Stats",
     "Store",
@@ -72,5 +74,6 @@ __all__ = [
     "Verdict",
     "Verified",
     "VersionError",
+    "restore",
     "verify",
 ]

@@ -31,7 +31,8 @@ class Store:
     """An open store, for any number of threads. Close it, or use it in a with statement.
 
     Opens the directory path, creating it (but not its parents) if it is missing, unless create is False. Left alone,
-    every write waits for the disk; the other modes and sizes kvwal.h explains.
+    every write waits for the disk; the other modes and sizes kvwal.h explains. With an archive_dir, a directory that is
+    made if it is missing, the logs that checkpoints retire are kept there, for restore().
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Store:
         recovery: RecoveryMode = RecoveryMode.PREFIX,
         checkpoint_wal_bytes: Optional[int] = None,
         preallocate: Optional[int] = None,
+        archive_dir: Optional[PathLike] = None,
     ) -> None:
         name = given_path(path)
         options = ffi.new("kv_options *")
@@ -54,6 +56,9 @@ class Store:
         options.checkpoint_wal_bytes = checkpoint_wal_bytes or 0
         options.preallocate = preallocate or 0
         options.no_create = not create
+        # What a struct points to nobody else keeps.
+        archive = ffi.NULL if archive_dir is None else ffi.new("char[]", given_path(archive_dir))
+        options.archive_dir = archive
         out = ffi.new("kv_store **")
         check(lib.kv_open(name, options, out))
         self._path = os.fsdecode(name)

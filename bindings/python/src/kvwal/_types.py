@@ -57,6 +57,7 @@ class Stats:
     checkpoints: int
     commits: int
     syncs: int
+    checkpoints_failed: int
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,17 @@ class Verified:
     """None if no file is bad."""
     reason: Optional[str]
     """None if nothing is wrong."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What was restored; kv_restored in kvwal.h explains each."""
+
+    last_lsn: int
+    checkpoint_lsn: int
+    records: int
+    noted_ms: Optional[int]
+    """Unix time in milliseconds; None if nothing was asked for by time."""
 
 
 class Op(enum.IntEnum):
