@@ -323,13 +323,14 @@ fn gather(vfs: &dyn Vfs, sources: &Sources, log: &mut NewLog) -> Result<Option<L
     loop {
         let before = log.last_lsn;
         if let Some(backup) = &sources.backup {
-            follow(vfs, backup, log)?;
+            follow(vfs, backup, 0, log)?;
         }
         if let Some(archive) = &sources.archive {
             read_archive(vfs, archive, log)?;
         }
         if let Some(store) = &sources.store {
-            follow(vfs, store, log)?;
+            let noted = sources.archive.as_ref().map(|archive| times::last(vfs, archive)).transpose()?.flatten();
+            follow(vfs, store, noted.map_or(0, |noted| noted.lsn), log)?;
         }
         if log.is_full() {
             return Ok(None);
@@ -347,8 +348,8 @@ fn gather(vfs: &dyn Vfs, sources: &Sources, log: &mut NewLog) -> Result<Option<L
     }
 }
 
-/// Copies what the logs of a store have.
-fn follow(vfs: &dyn Vfs, dir: &Path, log: &mut NewLog) -> Result<()> {
+/// Copies what the logs of a store have that is proven to be durable: by the files themselves, or up to `noted` by an archive.
+fn follow(vfs: &dyn Vfs, dir: &Path, noted: Lsn, log: &mut NewLog) -> Result<()> {
     if log.last.is_some()
         && let Next::Record(last) = Follower::open_on(vfs, dir, log.last_lsn)?.next(Some(Duration::ZERO))?
     {
@@ -357,6 +358,7 @@ fn follow(vfs: &dyn Vfs, dir: &Path, log: &mut NewLog) -> Result<()> {
         log.check_last(&bytes, dir)?;
     }
     let mut follower = Follower::open_on(vfs, dir, log.next())?;
+    follower.prove(noted);
     // Not after writers who may be as fast.
     let end = follower.proven()?;
     let mut batch = Vec::new();

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use kvwal::vfs::Vfs;
 use kvwal::vfs::sim::{Call, Fault, SimDisk};
 use kvwal::{Batch, ErrorKind, Options, Restored, Size, Sources, Store, SyncMode, Until, Verdict, restore_on};
+use support::opening::put_file;
 use support::{Contents, DIR, contents};
 
 const ARCHIVE: &str = "/archive";
@@ -117,8 +118,12 @@ fn every_record_can_be_restored() {
     let disk = SimDisk::new(1);
     let (store, history) = filled(&disk);
     // While the store is open its last record is not proven durable to others.
-    let open = restore_on(Arc::new(disk.clone()), Path::new("/beside"), &all(), Until::End).unwrap();
-    assert_eq!(open.last_lsn, history.states[history.states.len() - 2].0);
+    let open = |dest: &str, sources| restore_on(Arc::new(disk.clone()), Path::new(dest), &sources, Until::End).unwrap();
+    let alone = open("/alone", sources(None, None, Some(DIR)));
+    assert_eq!(alone.last_lsn, history.states[history.states.len() - 2].0);
+    // Unless the archive knows.
+    wait_until_noted(&disk, history.last_lsn());
+    assert_eq!(open("/beside", all()).last_lsn, history.last_lsn());
     store.close().unwrap();
     history.check_all(&disk, &all(), "archive and store");
     history.check_all(&disk, &sources(Some(BACKUP), Some(ARCHIVE), Some(DIR)), "with a backup");
@@ -449,6 +454,43 @@ fn a_log_that_only_begins_with_the_same_lsn_is_not_the_one_that_was_kept() {
         );
         assert_eq!(kept(&disk).len(), if is_same { 2 } else { 1 });
     }
+}
+
+#[test]
+fn a_log_that_was_damaged_after_it_was_kept_does_not_hold_up_the_next_checkpoint() {
+    let mut tried = 0;
+    for after in 0..10 {
+        let disk = SimDisk::new(14);
+        let (store, mut history) = (open(&disk), History::default());
+        history.set(&store, 1, 10);
+        history.set(&store, 2, 10);
+        let fault = Fault { call: Some(Call::SyncDir), after, times: 1, errno: libc::EIO, short_first: false };
+        disk.fail(fault);
+        let made = store.checkpoint();
+        disk.heal();
+        let [kept] = &kept(&disk)[..] else { continue };
+        if made.is_ok() || store.set(&[3], b"").is_err() {
+            continue;
+        }
+        tried += 1;
+        history.note(&store);
+        store.close().unwrap();
+        // What was kept is another file, as on another file system, and whole.
+        let whole = disk.contents(kept).unwrap();
+        disk.remove(kept).unwrap();
+        put_file(&disk, kept.to_str().unwrap(), &whole);
+        let mut damaged = whole.clone();
+        damaged[70] ^= 1;
+        disk.overwrite("/store/wal.log", &damaged);
+        let store = open(&disk);
+        history.set(&store, 4, 10);
+        store.checkpoint().unwrap();
+        history.set(&store, 5, 10);
+        store.checkpoint().unwrap();
+        store.close().unwrap();
+        history.check_all(&disk, &all(), "damaged");
+    }
+    assert_eq!(tried, 1);
 }
 
 #[test]

@@ -88,6 +88,21 @@ pub fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<Range>> {
     Ok(ranges)
 }
 
+/// An error if an archive holds records behind this one.
+fn check_not_beyond(vfs: &dyn Vfs, dir: &Path, last_lsn: Lsn) -> Result<()> {
+    match list(vfs, dir)?.iter().map(|range| range.last).max() {
+        Some(kept) if kept > last_lsn => {
+            let dir = dir.display();
+            let message = format!(
+                "{dir} keeps records up to LSN {kept}, but the store ends with {last_lsn}: it is an older copy, or another \
+                 store, and needs an archive of its own"
+            );
+            Err(Error::new(ErrorKind::Invalid, message))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Archive {
     /// The archive in `dir`, an absolute path, of a store that ends with the record `last_lsn`. It is made if it is missing.
     pub fn open(vfs: &Arc<dyn Vfs>, dir: &Path, last_lsn: Lsn) -> Result<Archive> {
@@ -95,14 +110,9 @@ impl Archive {
             directory::keep_name(&**vfs, dir)?;
         }
         let lock = DirLock::acquire(&**vfs, dir)?;
-        let kept = list(&**vfs, dir)?.iter().map(|range| range.last).max().unwrap_or(0);
-        if kept > last_lsn {
-            let dir = dir.display();
-            let message = format!(
-                "{dir} keeps records up to LSN {kept}, but the store ends with {last_lsn}: it is an older copy, or another \
-                 store, and needs an archive of its own"
-            );
-            return Err(Error::new(ErrorKind::Invalid, message));
+        if let Err(error) = check_not_beyond(&**vfs, dir, last_lsn) {
+            lock.abandon();
+            return Err(error);
         }
         // How a checksum is best computed here is remembered in a static, whose atomics thread checkers take for a race with the
         // thread that keeps the time; so it is found out while there is no other.
@@ -120,10 +130,14 @@ impl Archive {
             return Ok(());
         }
         for kept in list(&*self.vfs, &self.dir)?.into_iter().filter(|kept| kept.overlaps(range)) {
-            if kept.first != first || kept.last > range.last || !self.is_part(kept, log)? {
+            if kept.first != first || !self.agrees(kept, log, kept.last.min(range.last))? {
                 let (kept, dir) = (kept.name(), self.dir.display());
                 let message = format!("{dir} holds {kept}, whose records are not those of {}", log.path.display());
                 return Err(Error::new(ErrorKind::Invalid, message));
+            }
+            if kept.last > range.last {
+                // The log was damaged since, which does not matter: a checkpoint covers it.
+                return directory::sync(&*self.vfs, &self.dir);
             }
         }
         let path = self.dir.join(range.name());
@@ -136,13 +150,13 @@ impl Archive {
         directory::sync(&*self.vfs, &self.dir)
     }
 
-    /// Whether a file in the archive holds what the log begins with.
-    fn is_part(&self, kept: Range, log: &Retiring) -> Result<bool> {
+    /// Whether a file in the archive and the log, which begin with the same LSN, hold the same records up to the one of LSN `last`.
+    fn agrees(&self, kept: Range, log: &Retiring, last: Lsn) -> Result<bool> {
         let path = self.dir.join(kept.name());
         let file = self.vfs.open(&path, Access::Read).map_err(|cause| Error::file("open", &path, &cause))?;
         let (mut ours, mut theirs) = (Reader::new(&*log.file, &log.path)?, Reader::new(&*file, &path)?);
         let mut lsn = kept.first;
-        while lsn <= kept.last {
+        while lsn <= last {
             let (Step::Batch(our), Step::Batch(their)) = (ours.next(lsn)?, theirs.next(lsn)?) else { return Ok(false) };
             if our.bytes() != their.bytes() {
                 return Ok(false);

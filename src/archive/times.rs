@@ -149,6 +149,11 @@ pub fn look_up(vfs: &dyn Vfs, dir: &Path, time_ms: u64) -> Result<Option<Moment>
     Ok(found)
 }
 
+/// The last entry: all records up to its LSN are durable, also in the files of a store that is open.
+pub fn last(vfs: &dyn Vfs, dir: &Path) -> Result<Option<Moment>> {
+    Ok(read(vfs, dir)?.pop())
+}
+
 /// All entries, in the order of writing.
 fn read(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<Moment>> {
     let names = vfs.list(dir).map_err(|cause| Error::file("list", dir, &cause))?;

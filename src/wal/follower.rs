@@ -63,6 +63,11 @@ impl Follower {
         self.cursor.next()
     }
 
+    /// Somebody else knows that all records up to this LSN are durable.
+    pub fn prove(&mut self, lsn: Lsn) {
+        self.proven = self.proven.max(lsn);
+    }
+
     /// Looks how far the log is proven to be durable now.
     pub fn proven(&mut self) -> Result<Lsn> {
         self.look_ahead()?;

@@ -88,11 +88,17 @@ fn a_store_comes_back_as_of_a_time_also_while_it_is_open() {
         "{ran:?}"
     );
     assert_eq!(place.run(&["scan", "made"]).done().text(), "a\twanted\n");
+    // As of now, although nobody has written since, and the store is open.
+    thread::sleep(Duration::from_millis(300));
+    let now = humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string();
+    let command = ["restore", "now", "--archive", "a", "--store", "s", "--until-time", &now];
+    place.run(&command).done();
+    assert_eq!(place.run(&["count", "now"]).done().text(), "2\n");
     store.close().unwrap();
     place
         .run(&["restore", "early", "--archive", "a", "--until-time", "2001-01-01T00:00:00Z"])
         .failed(66, "a notes nothing from so early\n  early was not made");
-    assert_eq!(place.names(), ["a", "made", "s"]);
+    assert_eq!(place.names(), ["a", "made", "now", "s"]);
 }
 
 #[test]
