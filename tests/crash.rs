@@ -1,9 +1,7 @@
 //! Power cuts and kills on a simulated disk, at every call that the store makes.
 
-mod support;
-
+use crate::support::{Model, open, workload};
 use kvwal::vfs::sim::SimDisk;
-use support::{Model, open, workload};
 
 /// Runs the workload until the power goes off at a call; `None` when it came to its end before.
 fn run_until_power_off(call: u64) -> Option<(SimDisk, Model)> {
