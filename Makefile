@@ -8,7 +8,7 @@
 #   make check    formatting, lints, header up to date, exported symbols, binary interface
 #   make torture  look for lost data, for SECONDS=600; make fuzz, and others: see torture/hunt.mk
 #   make server-test   the server alone: see server/server.mk
-#   make nightly  the property tests with 10,000 cases, and threads under helgrind and drd for longer
+#   make nightly  the property tests with 10,000 cases, more power cuts in recoveries, and threads under helgrind and drd for longer
 #   make header   take over the generated header after a change of src/ffi
 #   make install PREFIX=/usr/local, uninstall, deb, install-test, abi, golden: see packaging/install.mk
 #   make clean
@@ -37,8 +37,9 @@ PROGRAMS := $(foreach kind,shared static,$(addprefix $(OUT)/$(kind)/,$(C_TESTS) 
     $(addprefix $(OUT)/,threads_race commit_cost cpp_no_exceptions quick_start)
 C_PARTS := $(addprefix c-part-,drd memcheck helgrind plain)
 
-# Makes targets two at a time, for what keeps one core busy. What one of them prints comes when it has ended.
-TOGETHER = $(MAKE) --no-print-directory --jobs=2 --output-sync=target
+# Makes targets two at a time, for what keeps one core busy. What one of them prints comes when it has ended. The compiler is
+# not to look for the jobs of make (CARGO_MAKEFLAGS), which are closed to it.
+TOGETHER = CARGO_MAKEFLAGS= $(MAKE) --no-print-directory --jobs=2 --output-sync=target
 
 # make bench; SEED is also for make torture and make fuzz
 QUICK ?=
@@ -121,7 +122,7 @@ check: tools
 	tools/abi.sh $(LIB_DIR)/libkvwal.so
 
 nightly: build broken-all
-	PROPTEST_CASES=10000 $(CARGO) test --release --features sim
+	PROPTEST_CASES=10000 KVWAL_POWER_CUTS=16 $(CARGO) test --release --features sim
 	@tools/need.sh g++ valgrind strace python3
 	@$(MAKE) --no-print-directory $(PROGRAMS)
 	HELGRIND_ITERATIONS=300 DRD_ITERATIONS=20 c-tests/run.sh $(OUT)
