@@ -8,7 +8,7 @@
 #   make check    formatting, lints, header up to date, exported symbols, binary interface
 #   make torture  look for lost data, for SECONDS=600; make fuzz, and others: see torture/hunt.mk
 #   make server-test   the server alone: see server/server.mk
-#   make nightly  the property tests with 10,000 cases, and threads under helgrind and drd for longer
+#   make nightly  the property tests with 10,000 cases, more power cuts in recoveries, and threads under helgrind and drd for longer
 #   make header   take over the generated header after a change of src/ffi
 #   make install PREFIX=/usr/local, uninstall, deb, install-test, abi, golden: see packaging/install.mk
 #   make clean
@@ -18,6 +18,9 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 SOURCE_DIR ?= /usr/include
+
+# Lints and tests take the same packages with the same features, so that nothing is compiled twice.
+WORKSPACE := --workspace --exclude kvwal-fuzz --features sim
 
 LIB_DIR := target/release
 OUT := target/c
@@ -32,6 +35,11 @@ C_TESTS := wal_full_test wal_crash_test kv_correctness_test api_test lookups_tes
 CXX_TESTS := test_wal_format cpp_test
 PROGRAMS := $(foreach kind,shared static,$(addprefix $(OUT)/$(kind)/,$(C_TESTS) $(CXX_TESTS))) \
     $(addprefix $(OUT)/,threads_race commit_cost cpp_no_exceptions quick_start)
+C_PARTS := $(addprefix c-part-,drd memcheck helgrind plain)
+
+# Makes targets two at a time, for what keeps one core busy. What one of them prints comes when it has ended. The compiler is
+# not to look for the jobs of make (CARGO_MAKEFLAGS), which are closed to it.
+TOGETHER = CARGO_MAKEFLAGS= $(MAKE) --no-print-directory --jobs=2 --output-sync=target
 
 # make bench; SEED is also for make torture and make fuzz
 QUICK ?=
@@ -45,7 +53,7 @@ RESULTS ?= bench/results
 PEERS := redis-server $(addprefix package:,liblmdb-dev librocksdb-dev libleveldb-dev libsqlite3-dev libdb-dev \
     libtkrzw-dev libhiredis-dev)
 
-.PHONY: build run test check nightly header clean rust-test c-test bench bench-server bench-smoke tools
+.PHONY: build run test check nightly header clean rust-test c-test $(C_PARTS) bench bench-server bench-smoke tools
 
 build: tools
 	$(CARGO) build --release -p kvwal -p kvwal-cli -p kv_server
@@ -66,19 +74,21 @@ run: build
 	@$(MAKE) --no-print-directory $(OUT)/header_store
 	$(OUT)/header_store $(SOURCE_DIR)
 
-test: rust-test c-test server-test python-test install-test hunt-smoke bench-smoke
+test: rust-test c-test server-clients python-test install-test hunt-smoke bench-smoke
 	@echo "all tests passed"
 
 rust-test: tools
-	$(CARGO) test --features sim
-	$(CARGO) test -p kvwal-cli
+	$(CARGO) test $(WORKSPACE)
 
 include torture/hunt.mk server/server.mk packaging/install.mk bindings/python/python.mk
 
 c-test: build
 	@tools/need.sh g++ valgrind strace python3
-	@$(MAKE) --no-print-directory $(PROGRAMS)
-	c-tests/run.sh $(OUT)
+	@$(TOGETHER) $(PROGRAMS)
+	@$(TOGETHER) $(C_PARTS)
+
+$(C_PARTS): c-part-%:
+	c-tests/run.sh $(OUT) $*
 
 # What is missing is left out, by name; so nothing but the measuring itself may fail here.
 bench: build
@@ -104,7 +114,7 @@ bench-smoke: build
 check: tools
 	@tools/need.sh nm
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --exclude kvwal-fuzz --all-targets --features sim -- -D warnings
+	$(CARGO) clippy $(WORKSPACE) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet
 	@$(MAKE) --no-print-directory build
 	tools/check_header.sh
@@ -112,7 +122,7 @@ check: tools
 	tools/abi.sh $(LIB_DIR)/libkvwal.so
 
 nightly: build broken-all
-	PROPTEST_CASES=10000 $(CARGO) test --release --features sim
+	PROPTEST_CASES=10000 KVWAL_POWER_CUTS=16 $(CARGO) test --release --features sim
 	@tools/need.sh g++ valgrind strace python3
 	@$(MAKE) --no-print-directory $(PROGRAMS)
 	HELGRIND_ITERATIONS=300 DRD_ITERATIONS=20 c-tests/run.sh $(OUT)

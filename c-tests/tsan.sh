@@ -22,11 +22,11 @@ if [ -z "$runtime" ]; then
 fi
 mkdir -p "$out"
 
-# On a stable compiler, too. With --target the flags are not for build scripts.
+# On a stable compiler, too. With --target the flags are not for build scripts, which are there from other builds.
+built=${CARGO_TARGET_DIR:-$root/target}
 RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
-    CARGO_PROFILE_DEV_DEBUG=line-tables-only \
-    "${CARGO:-cargo}" rustc --quiet --manifest-path "$root/Cargo.toml" --lib --crate-type staticlib \
-    --target "$target" --target-dir "$out"
+    CARGO_TARGET_DIR=$built "${CARGO:-cargo}" rustc --quiet --manifest-path "$root/Cargo.toml" --lib \
+    --crate-type staticlib --target "$target"
 
 # compile PROGRAM FLAGS...
 compile() {
@@ -34,7 +34,7 @@ compile() {
     shift
     "${CC:-gcc}" -std=c11 -D_GNU_SOURCE -O1 -g -I"$root/include" -fsanitize=thread "$@" \
         -c -o "$program.o" "$root/c-tests/threads_test.c"
-    "${CC:-gcc}" -o "$program" "$program.o" "$out/$target/debug/libkvwal.a" \
+    "${CC:-gcc}" -o "$program" "$program.o" "$built/$target/debug/libkvwal.a" \
         -Wl,--whole-archive "$runtime" -Wl,--no-whole-archive -lpthread -ldl -lm -lrt -lresolv
 }
 

@@ -1,16 +1,19 @@
 # The server's tests.
 #
 #   make server-test                  the tests in Rust, and all of c-tests/server in its small size
-#   make server-torture SECONDS=120   the latter for about so long: clients, kills
+#   make server-clients               the latter alone: `make test` has run the others with those of the library
+#   make server-torture SECONDS=120   the same for about so long: clients, kills
 
 server-torture: SECONDS ?= 120
 # What is missing of these is done without, and a line says so.
 SERVER_PEERS := nc redis-cli redis-server package:python3-redis
 
-.PHONY: server-build server-test server-torture
+.PHONY: server-build server-test server-clients server-torture
 
-server-test: server-build
+server-test: server-clients
 	$(CARGO) test -p kv_server
+
+server-clients: server-build
 	c-tests/server/run.sh $(OUT)/server
 
 server-torture: server-build

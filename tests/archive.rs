@@ -1,17 +1,15 @@
 //! Archives, and what is restored from them: the store as of any record and at any time, whatever failed on the way.
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::opening::put_file;
+use crate::support::{self, Contents, DIR, contents};
 use kvwal::vfs::Vfs;
 use kvwal::vfs::sim::{Call, Fault, SimDisk};
 use kvwal::{Batch, ErrorKind, Options, Restored, Size, Sources, Store, SyncMode, Until, Verdict, restore_on};
-use support::opening::put_file;
-use support::{Contents, DIR, contents};
 
 const ARCHIVE: &str = "/archive";
 const BACKUP: &str = "/backup";

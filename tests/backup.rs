@@ -1,17 +1,15 @@
 //! Hot backups: of one moment, whole or not there, and no harm to the store.
 
-mod support;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use crate::support::{Contents, contents, open, options};
 use kvwal::format::Op;
 use kvwal::vfs::Vfs;
 use kvwal::vfs::sim::{Fault, SimDisk};
 use kvwal::{Batch, ErrorKind, Options, Size, Store, SyncMode, Verdict, verify, wal};
-use support::{Contents, contents, open, options};
 
 const DEST: &str = "/copy";
 

@@ -1,15 +1,13 @@
 //! Every bit flip, truncation, and blanked sector of a small log and a small checkpoint: an exact prefix with the right
 //! verdict, or an error that changes nothing; and not one byte lost.
 
-mod support;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::support::{self, Contents, DIR, contents, options};
 use kvwal::format::{self, Record};
 use kvwal::vfs::sim::{Call, Fault, SimDisk};
 use kvwal::{ErrorKind, Options, RecoveryMode, Size, Store, Verdict};
-use support::{Contents, DIR, contents, options};
 
 const LOG: &str = "/store/wal.log";
 const CHECKPOINT: &str = "/store/checkpoint.dat";

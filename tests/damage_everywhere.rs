@@ -1,11 +1,9 @@
 //! Every bit flip, every truncation, every blanked or filled piece and every swap of two records, of each file of a store
 //! that a checkpoint left in one of four states. What has to come of it says the second reader.
 
-mod support;
-
-use support::opening::{Evidence, check_open, disk_with};
-use support::reader::{self, Files};
-use support::sample::stores;
+use crate::support::opening::{Evidence, check_open, disk_with};
+use crate::support::reader::{self, Files};
+use crate::support::sample::stores;
 
 type Pick = fn(&mut Files) -> &mut Option<Vec<u8>>;
 

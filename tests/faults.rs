@@ -1,10 +1,8 @@
 //! Calls that fail, once or for ever, on a simulated disk.
 
-mod support;
-
+use crate::support::{self, DIR, Model, Step, contents, open, workload};
 use kvwal::vfs::sim::{Call, Fault, SimDisk};
 use kvwal::{Error, ErrorKind};
-use support::{DIR, Model, Step, contents, open, workload};
 
 fn opened(seed: u64) -> (SimDisk, Model, kvwal::Store) {
     let disk = SimDisk::new(seed);

@@ -1,7 +1,5 @@
 //! The change feed: every durable record, in order, each once, whatever checkpoints do to the log.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::{Contents, DIR, contents, open};
 use kvwal::format::{Lsn, Op, Record};
 use kvwal::vfs::sim::SimDisk;
 use kvwal::wal::Follower;
 use kvwal::{Batch, ErrorKind, Next, Options, Size, Store, SyncMode, Tail};
-use support::{Contents, DIR, contents, open};
 
 const MODES: [SyncMode; 3] = [SyncMode::Always, SyncMode::Interval, SyncMode::None];
 const AT_ONCE: Option<Duration> = Some(Duration::ZERO);

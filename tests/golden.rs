@@ -1,7 +1,6 @@
 //! Stores that earlier versions wrote open for ever: `tests/golden/VERSION/NAME` is a store, or a log alone, and `NAME.txt`
 //! what there is to be found in it. `tests/golden/write.rs` has written those of this version.
 
-#[path = "golden/found.rs"]
 mod found;
 
 use std::fs;

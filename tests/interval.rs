@@ -1,15 +1,13 @@
 //! `KV_SYNC_INTERVAL` on a simulated disk: records wait in memory, and still every crash leaves an exact prefix, with
 //! everything in it that was there when a sync returned.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::{DIR, contents};
 use kvwal::format;
 use kvwal::vfs::sim::{Call, Direct, Fault, SimDisk};
 use kvwal::{ErrorKind, Options, Size, Store, SyncMode};
-use support::{DIR, contents};
 
 fn options(interval_ms: u64) -> Options {
     let (sync, checkpoint_wal_bytes) = (SyncMode::Interval, Size::Never);

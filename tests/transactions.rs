@@ -1,7 +1,5 @@
 //! Transactions on a simulated disk: what they see, what others see of them, and what failures and crashes leave.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,9 +7,9 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::{self, Contents, DIR, contents, open};
 use kvwal::vfs::sim::{Call, Fault, SimDisk};
 use kvwal::{Batch, Error, ErrorKind, Options, Result, Size, Store, SyncMode, Transaction, Work};
-use support::{Contents, DIR, contents, open};
 
 type AnyWork<'w> = Box<dyn FnMut(&mut Transaction<'_>) -> Result<()> + Send + 'w>;
 

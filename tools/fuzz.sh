@@ -20,8 +20,8 @@ build() {
         pass+=" -Cllvm-args=-sanitizer-coverage-$arg"
     done
     # With --target the flags are not those of build scripts, which are taken from other builds.
-    RUSTFLAGS="$pass -Cdebug-assertions=on -Coverflow-checks=on -Copt-level=2 -Ccodegen-units=1" \
-        "$CARGO" build --quiet --package kvwal-fuzz --bins --target "$triple"
+    RUSTFLAGS=$pass CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_PROFILE_DEV_CODEGEN_UNITS=1 "$CARGO" build --quiet \
+        --config 'profile.dev.package.kv_server.opt-level=2' --package kvwal-fuzz --bins --target "$triple"
     BIN=target/$triple/debug
 }
 

@@ -17,16 +17,20 @@ KERNEL_SECONDS ?= 40
 SCHEDULES ?= 1
 KERNEL_PROGRAMS := $(addprefix $(OUT)/kernel/,calls_test kill_test limit_test full_test power_test libfaults.so)
 
-# With threads that a seed schedules. In a directory of its own, for all is compiled with another flag.
-SHUTTLE := RUSTFLAGS="--cfg kvwal_shuttle" CARGO_TARGET_DIR=target/shuttle KVWAL_SCHEDULES=$(SCHEDULES)
-ONE_THREAD := $(CARGO) run --quiet -p kvwal-torture --
-MANY_THREADS := $(SHUTTLE) $(ONE_THREAD)
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+ONE_THREAD = target/debug/kvwal-torture
+# With threads that a seed schedules. With a target the flag is not for build scripts, which are there from other builds.
+SHUTTLE = RUSTFLAGS="--cfg kvwal_shuttle" CARGO_BUILD_TARGET=$(HOST) KVWAL_SCHEDULES=$(SCHEDULES)
+SCHEDULED := -p kvwal -p kvwal-torture --features sim
+MANY_THREADS = target/$(HOST)/debug/kvwal-torture
 with_seed = $(if $(SEED),--seed $(SEED))
 
 .PHONY: hunt-smoke torture torture-build torture-smoke torture-replay kernel-test schedules tsan fuzz fuzz-smoke \
     broken broken-all mutants
 
-hunt-smoke: torture-smoke broken schedules tsan fuzz-smoke kernel-test
+# What cargo builds for more than one of them comes first.
+hunt-smoke: torture-build
+	@$(TOGETHER) broken torture-smoke schedules tsan fuzz-smoke kernel-test
 
 torture: torture-build
 	$(ONE_THREAD) run --seconds $$(($(SECONDS) * 35 / 100)) $(with_seed)
@@ -35,8 +39,8 @@ torture: torture-build
 	@$(MAKE) --no-print-directory server-torture SECONDS=$$(($(SECONDS) * 15 / 100))
 
 torture-build: tools
-	$(CARGO) build --quiet -p kvwal-torture
-	$(SHUTTLE) $(CARGO) build --quiet -p kvwal-torture
+	$(CARGO) build --quiet $(WORKSPACE) --bin kvwal-torture
+	$(SHUTTLE) $(CARGO) build --quiet $(SCHEDULED) --bin kvwal-torture
 
 # The same seeds each time: what is new is for the long run to find.
 torture-smoke: torture-build
@@ -52,10 +56,8 @@ kernel-test: build
 	c-tests/kernel/run.sh $(OUT) --seconds $(KERNEL_SECONDS) $(with_seed)
 
 schedules: tools
-	$(SHUTTLE) $(CARGO) test --features sim --lib schedule
-	$(SHUTTLE) $(CARGO) test --features sim --test schedules
-	$(SHUTTLE) $(CARGO) test -p kvwal-torture
-	$(CARGO) test -p kvwal-torture
+	$(SHUTTLE) $(CARGO) test $(SCHEDULED) --lib schedule
+	$(SHUTTLE) $(CARGO) test $(SCHEDULED) --test schedules --test linearizable
 
 tsan: tools
 	CARGO="$(CARGO)" CC="$(CC)" c-tests/tsan.sh target/tsan
