@@ -22,7 +22,8 @@
 //! 4. Applied records that nothing proves durable are made so: written again, in their place, and synced. If the page
 //!    cache has let go of one meanwhile, everything is examined again.
 //! 5. What was not applied is saved in `quarantine/`.
-//! 6. The logs are cut to what was applied, `wal.log` first, unless nothing of it stays.
+//! 6. The logs are cut to what was applied, `wal.log` first. If nothing of it stays an empty one takes its place, last: an archive
+//!    may have the old one under another name.
 //! 7. Leftovers are removed, durably. A `wal.log` that the checkpoint covers stays until the next checkpoint retires it.
 
 use std::path::{Path, PathBuf};
@@ -61,6 +62,8 @@ const BATCH: usize = 8192;
 const BATCH_BYTES: usize = 4 << 20;
 /// One that is filled, one that is applied, and one in between.
 const BATCHES: usize = 3;
+/// An empty log, until it takes the place of one of which nothing counts. Left by a crash, it is used by the next opening.
+const UNFINISHED_LOG: &str = "wal.tmp";
 /// Each time the page cache may have let go of another page that the disk never got.
 const MOST_EXAMINATIONS: usize = 100;
 
@@ -684,9 +687,14 @@ fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Option<Recovered>> 
     if log.kept_len() == 0 {
         files.reverse();
     }
+    let mut empty_log = None;
     for file in files.into_iter().flatten() {
-        // Also if there is nothing to cut: perhaps an earlier cut never reached the disk.
-        repair::cut(&file.source(), file.kept_len())?;
+        if file.fate == Fate::Discard && file.path == log.path {
+            empty_log = Some(replace_log(vfs, dir)?);
+        } else {
+            // Also if there is nothing to cut: perhaps an earlier cut never reached the disk.
+            repair::cut(&file.source(), file.kept_len())?;
+        }
     }
     let next = match next {
         Some(next) if matches!(next.fate, Fate::Discard | Fate::Blank) => {
@@ -699,6 +707,7 @@ fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Option<Recovered>> 
         remove(vfs, &dir.join(checkpoint::UNFINISHED))?;
     }
     directory::sync(vfs, dir)?;
+    log.file = empty_log.unwrap_or(log.file);
 
     let open = |log: LogFile, last_lsn| {
         let at = Position { end: log.kept_len(), last_lsn, durable_lsn: outcome.last_lsn };
@@ -708,6 +717,16 @@ fn repair(vfs: &dyn Vfs, dir: &Path, found: Found) -> Result<Option<Recovered>> 
     let log_ends_with = if next.is_some() { log.scan.last_lsn } else { outcome.last_lsn };
     let (log, next) = (open(log, log_ends_with), next.map(|next| open(next, outcome.last_lsn)));
     Ok(Some(Recovered { table, log, next, checkpoint, report, is_new: false }))
+}
+
+/// Puts an empty log in the place of one of which nothing counts. That one is not cut: an archive may have it, too, under another
+/// name, and what it is to keep of it comes before the damage.
+fn replace_log(vfs: &dyn Vfs, dir: &Path) -> Result<Arc<dyn File>> {
+    let (unfinished, path) = (dir.join(UNFINISHED_LOG), dir.join(LOG));
+    let file = vfs.open(&unfinished, Access::Create).map_err(|cause| Error::file("create", &unfinished, &cause))?;
+    file.sync_all().map_err(|cause| Error::file("fsync", &unfinished, &cause))?;
+    vfs.rename(&unfinished, &path).map_err(|cause| Error::file("rename", &unfinished, &cause))?;
+    Ok(file)
 }
 
 /// What is going to be cut off a log, of which something does not count: from where to where, and which record should have

@@ -246,6 +246,31 @@ fn fail_each_call_of_a_checkpoint(prepared: &SimDisk, history: &History, crashes
 }
 
 #[test]
+#[test]
+fn opening_does_not_cut_a_damaged_log_that_the_archive_has_too() {
+    let disk = SimDisk::new(5);
+    let (store, mut history) = (open(&disk), History::default());
+    (0..3).for_each(|key| history.set(&store, key, 30));
+    let len = store.stats().wal_bytes as usize;
+    // It is kept, and not retired.
+    disk.fail(Fault { call: Some(Call::Rename), after: 1, times: 1, errno: libc::EIO, short_first: false });
+    store.checkpoint().unwrap_err();
+    store.close().unwrap();
+    let mut log = disk.contents("/store/wal.log").unwrap();
+    log[len / 3 + 35] ^= 1;
+    disk.overwrite("/store/wal.log", &log);
+    for seed in 0..3 {
+        let store = open(&disk);
+        store.set(b"goes", b"on").unwrap();
+        store.checkpoint().unwrap();
+        store.close().unwrap();
+        disk.crash(seed);
+        let (_, found) = restored(&disk, &sources(None, Some(ARCHIVE), None), Until::Lsn(1)).unwrap();
+        assert_eq!(found, history.as_of(1).1, "before the damage");
+    }
+}
+
+#[test]
 fn an_archive_on_another_file_system_gets_copies() {
     let disk = SimDisk::new(6);
     disk.fail(refuse_links());
