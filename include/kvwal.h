@@ -734,16 +734,18 @@ int kv_backup(struct kv_store *s,
  * when the call returns; a crash leaves no store in dest_dir, or all of it; a call that fails removes what it made. out may be
  * NULL; its struct_size the caller has set.
  *
- * By a time: while a store is open with an archive, it notes there every 100 ms, if there is something new, which record is the
- * last durable one; the last of these notes that is not later decides. So nothing comes back that was acknowledged after that
- * time, and everything does that was acknowledged 100 ms before it or earlier, unless the system was too busy to note it, or a
- * power cut has taken the notes of the last second: then what was restored is that much older. The time is the system clock's.
+ * By a time: while a store is open with an archive, it is noted there, 20 times a second if there is something new, which record
+ * is the last durable one; the last of these notes that is not later decides. So nothing comes back that was acknowledged after
+ * that time, and what became durable 100 ms before it or earlier does, but for what was not noted any more: when the process was
+ * killed, the last moment before that; when the power failed, the last second. (In the relaxed modes, what is acknowledged
+ * becomes durable later.) The time is the system clock's; if that was set back so that a time came twice, and that makes a
+ * difference, it is KV_INVALID.
  *
  * Blocks on the disk: reads the checkpoint and all records behind it, and writes them.
  *
  * Returns KV_OK; KV_INVALID, also if dest_dir holds something, if the records do not go so far or the backup is later than what
  * is asked for; KV_CORRUPT if records are missing in between, are damaged, or belong to another history; KV_VERSION; KV_IO, also
- * if a directory is not there; KV_NO_SPACE; KV_NO_MEMORY.
+ * if a directory is not there; KV_LOCKED if somebody else makes a store in dest_dir; KV_NO_SPACE; KV_NO_MEMORY.
  */
 int kv_restore(const char *dest_dir,
                const struct kv_restore_options *options,

@@ -2,14 +2,14 @@
 //!
 //! # The order in which it appears
 //!
-//! 1. The directory is new or empty; its name is made durable.
+//! 1. The directory is new or empty; its name is made durable. It is locked, as a store is, until all of this is done.
 //! 2. `checkpoint.tmp`, if there is to be a checkpoint, and `wal.tmp` are written and synced.
 //! 3. `checkpoint.tmp` is renamed to `checkpoint.dat`, and the directory is synced.
 //! 4. `wal.tmp` is renamed to `wal.log`, and the directory is synced.
 //!
 //! Without a log there is no store, and a checkpoint alone is one that no opening accepts. So whenever the power fails, there
-//! is no store in the directory, or all of it. What an attempt leaves that was interrupted has one of these three names, and
-//! no log beside it; the next attempt says so. An attempt that fails removes what it made.
+//! is no store in the directory, or all of it. What an attempt leaves that was interrupted has one of these three names, or
+//! is the `LOCK`, and there is no log beside it; the next attempt says so. An attempt that fails removes what it made.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use crate::checkpoint;
 use crate::directory;
 use crate::error::{Error, ErrorKind, Result};
+use crate::lock::{self, DirLock};
 use crate::vfs::{Access, File, Vfs};
 use crate::wal::pair::LOG;
 
@@ -31,9 +32,10 @@ pub struct Building {
     /// For what is in it.
     vfs: Arc<dyn Vfs>,
     dir: PathBuf,
+    /// Kept until the store is complete, so that nobody else makes one there. Without it nothing is ours to be removed.
+    lock: Option<DirLock>,
     /// The directory was made here.
     is_made: bool,
-    is_complete: bool,
 }
 
 impl Building {
@@ -47,12 +49,27 @@ impl Building {
             let error = Error::file("open directory", dir, &cause);
             if cause.kind() == io::ErrorKind::NotADirectory { error.with_kind(ErrorKind::Invalid) } else { error }
         })?;
-        if !is_made {
-            check_empty(&*entered, dir)?;
-            directory::keep_name(&**vfs, dir)?;
+        Building { outer: Arc::clone(vfs), vfs: entered, dir: dir.to_owned(), lock: None, is_made }.lock()
+    }
+
+    /// Makes sure that nobody else makes a store there. Nothing is removed before that is known.
+    fn lock(mut self) -> Result<Building> {
+        check_free(&*self.vfs, &self.dir, &[])?;
+        if !self.is_made {
+            directory::keep_name(&*self.outer, &self.dir)?;
         }
-        let outer = Arc::clone(vfs);
-        Ok(Building { outer, vfs: entered, dir: dir.to_owned(), is_made, is_complete: false })
+        let lock = DirLock::acquire(&*self.vfs, &self.dir).inspect_err(|_| {
+            if self.is_made {
+                let _ = self.outer.remove_dir(&self.dir);
+            }
+        })?;
+        // Somebody else may have begun in between, and be done by now.
+        if let Err(error) = check_free(&*self.vfs, &self.dir, &[lock::NAME]) {
+            lock.abandon();
+            return Err(error);
+        }
+        self.lock = Some(lock);
+        Ok(self)
     }
 
     /// The file system to write it by.
@@ -79,8 +96,7 @@ impl Building {
             self.name(checkpoint::UNFINISHED, checkpoint::NAME)?;
         }
         self.name(UNFINISHED_LOG, LOG)?;
-        self.is_complete = true;
-        Ok(())
+        self.lock.take().map_or(Ok(()), |lock| lock.release())
     }
 
     fn name(&self, from: &str, to: &str) -> Result<()> {
@@ -92,11 +108,11 @@ impl Building {
 
 impl Drop for Building {
     fn drop(&mut self) {
-        if self.is_complete {
+        if self.lock.is_none() {
             return;
         }
         // The log first: without it there is no store. What cannot be removed is recognised by the next attempt.
-        for name in [LOG, UNFINISHED_LOG, checkpoint::NAME, checkpoint::UNFINISHED] {
+        for name in [LOG, UNFINISHED_LOG, checkpoint::NAME, checkpoint::UNFINISHED, lock::NAME] {
             let _ = self.vfs.remove(&self.dir.join(name));
         }
         if self.is_made {
@@ -105,13 +121,17 @@ impl Drop for Building {
     }
 }
 
-fn check_empty(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+/// An error if there is more in a directory than these names.
+fn check_free(vfs: &dyn Vfs, dir: &Path, but_for: &[&str]) -> Result<()> {
     let names = vfs.list(dir).map_err(|cause| Error::file("list", dir, &cause))?;
-    if names.is_empty() {
+    let all_are = |known: &[&str]| names.iter().all(|name| known.iter().any(|known| name == known));
+    if all_are(but_for) {
         return Ok(());
     }
-    let ours = [UNFINISHED_LOG, checkpoint::NAME, checkpoint::UNFINISHED];
-    let is_left = names.iter().all(|name| ours.iter().any(|ours| name == ours));
+    let is_left = all_are(&[UNFINISHED_LOG, checkpoint::NAME, checkpoint::UNFINISHED, lock::NAME]);
+    if is_left {
+        lock::check_unlocked(vfs, dir)?;
+    }
     let what = match is_left {
         true => "what a backup or a restore left there that was interrupted: remove it, and try again",
         false => "files already: a backup or a restore needs a directory that is new or empty",

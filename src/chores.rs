@@ -12,7 +12,7 @@ use crate::sys::event::Bell;
 /// How long a record may stay in memory before it is handed over to the system, in [`SyncMode::Interval`].
 const HAND_OVER_EVERY: Duration = Duration::from_millis(3);
 /// How often it is noted how far the log is durable, at most.
-const NOTE_EVERY: Duration = Duration::from_millis(100);
+const NOTE_EVERY: Duration = Duration::from_millis(50);
 /// How long a note may be in the page cache only.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 

@@ -8,7 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sys::fork::Owner;
 use crate::vfs::{self, Access, File, Vfs};
 
-const NAME: &str = "LOCK";
+/// The file that is locked.
+pub const NAME: &str = "LOCK";
 /// Far more than a process ID and a line end.
 const MAX_LEN: usize = 4096;
 
@@ -45,6 +46,15 @@ impl DirLock {
     /// Releases the lock, also if forked children still have the file open.
     pub fn release(&self) -> Result<()> {
         self.file.unlock().map_err(|cause| Error::file("unlock", &self.path, &cause))
+    }
+
+    /// Whether the file that was locked is where it was, as far as its being locked tells.
+    pub fn is_in_place(&self, vfs: &dyn Vfs) -> Result<bool> {
+        match vfs.open(&self.path, Access::Read) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+            opened => opened.and_then(|file| file.is_locked()).map(|is_locked| is_locked != Some(false)),
+        }
+        .map_err(|cause| Error::file("look at the lock of", &self.path, &cause))
     }
 
     fn write(&self, content: &[u8]) -> Result<()> {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::opening::put_file;
 use crate::support::{self, Contents, DIR, contents};
-use kvwal::vfs::Vfs;
 use kvwal::vfs::sim::{Call, Fault, SimDisk};
+use kvwal::vfs::{Access, Vfs};
 use kvwal::{Batch, ErrorKind, Options, Restored, Size, Sources, Store, SyncMode, Until, Verdict, restore_on};
 
 const ARCHIVE: &str = "/archive";
@@ -246,7 +246,6 @@ fn fail_each_call_of_a_checkpoint(prepared: &SimDisk, history: &History, crashes
 }
 
 #[test]
-#[test]
 fn opening_does_not_cut_a_damaged_log_that_the_archive_has_too() {
     let disk = SimDisk::new(5);
     let (store, mut history) = (open(&disk), History::default());
@@ -459,6 +458,81 @@ fn an_archive_is_of_one_history() {
 }
 
 #[test]
+fn a_backup_of_another_store_is_told_by_what_it_holds() {
+    let disk = SimDisk::new(15);
+    let (store, history) = filled(&disk);
+    store.close().unwrap();
+    let theirs = |values: &dyn Fn(u8) -> Vec<u8>, dir: &str, backup: &str, count: u8| {
+        let other = Store::open_on(Arc::new(disk.clone()), dir, &support::options()).unwrap();
+        (0..count).for_each(|key| other.set(&[key], &values(key)).unwrap());
+        other.backup(backup).unwrap();
+        other.close().unwrap();
+    };
+    theirs(&|key| vec![key; 10], "/other", "/others-backup", 6);
+    let mixed = sources(Some("/others-backup"), Some(ARCHIVE), None);
+    for until in [Until::End, Until::Lsn(6), Until::Lsn(8)] {
+        let (kind, message) = error(&disk, &mixed, until);
+        assert_eq!(kind, ErrorKind::Corrupt);
+        assert!(
+            message.ends_with("/checkpoint.dat is not what the records in /archive make: it is another history"),
+            "{message}"
+        );
+    }
+    // Of its own store it is, whatever was deleted, expired, or set twice.
+    restored(&disk, &sources(Some(BACKUP), Some(ARCHIVE), None), Until::End).unwrap();
+    let store = open(&disk);
+    store.set_ttl(b"brief", b"", 10).unwrap();
+    store.set_ttl(b"long", b"", 1000).unwrap();
+    store.del(&[9]).unwrap();
+    disk.pass(10);
+    store.backup("/backup2").unwrap();
+    store.set(b"more", b"").unwrap();
+    store.checkpoint().unwrap();
+    store.close().unwrap();
+    let (end, _) = restored(&disk, &sources(Some("/backup2"), Some(ARCHIVE), None), Until::End).unwrap();
+    assert_eq!((end.checkpoint_lsn, end.records), (history.last_lsn() + 3, 1));
+}
+
+#[test]
+fn one_store_is_made_in_a_directory_at_a_time() {
+    let disk = SimDisk::new(16);
+    let (store, _) = filled(&disk);
+    store.close().unwrap();
+    let lock = Path::new(DEST).join("LOCK");
+    disk.create_dir(Path::new(DEST)).unwrap();
+    let other = disk.open(&lock, Access::Create).unwrap();
+    assert!(other.try_lock().unwrap());
+    let restore = || restore_on(Arc::new(disk.clone()), Path::new(DEST), &all(), Until::End);
+    assert_eq!(restore().unwrap_err().kind(), ErrorKind::Locked);
+    assert!(disk.exists(&lock).unwrap(), "it is the other's");
+    drop(other);
+    let left = restore().unwrap_err();
+    assert!(left.to_string().contains("interrupted: remove it"), "{left}");
+    disk.remove(&lock).unwrap();
+    restore().unwrap();
+}
+
+#[test]
+fn a_directory_that_took_the_archives_place_is_not_the_archive() {
+    let disk = SimDisk::new(17);
+    let (store, mut history) = (open(&disk), History::default());
+    history.set(&store, 1, 10);
+    disk.remove(&Path::new(ARCHIVE).join("LOCK")).unwrap();
+    let gone = store.checkpoint().unwrap_err();
+    assert_eq!(
+        (gone.kind(), gone.to_string().as_str()),
+        (ErrorKind::Io, "/archive is not the archive any more: its LOCK is not there")
+    );
+    history.set(&store, 2, 10);
+    store.close().unwrap();
+    let store = open(&disk);
+    store.checkpoint().unwrap();
+    history.set(&store, 3, 10);
+    store.close().unwrap();
+    history.check_all(&disk, &all(), "later");
+}
+
+#[test]
 fn a_log_that_only_begins_with_the_same_lsn_is_not_the_one_that_was_kept() {
     for (value, is_same) in [(&b"one"[..], true), (b"two", false)] {
         let disk = SimDisk::new(13);
@@ -487,6 +561,8 @@ fn a_log_that_was_damaged_after_it_was_kept_does_not_hold_up_the_next_checkpoint
         let (store, mut history) = (open(&disk), History::default());
         history.set(&store, 1, 10);
         history.set(&store, 2, 10);
+        // Otherwise it may be the thread that keeps the time whose call fails.
+        wait_until_noted(&disk, 2);
         let fault = Fault { call: Some(Call::SyncDir), after, times: 1, errno: libc::EIO, short_first: false };
         disk.fail(fault);
         let made = store.checkpoint();

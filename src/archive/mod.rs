@@ -5,7 +5,7 @@
 //! | name | what |
 //! |---|---|
 //! | `wal-FIRST-LAST.log` | the records FIRST to LAST, in 20 digits each, as they were in the log |
-//! | `times-2026-11-26.log` | which record was the last durable one, and when: see [`times`] |
+//! | `times-000001-2026-11-26.log` | which record was the last durable one, and when: see [`times`] |
 //! | `LOCK` | as in a store: one store at a time keeps its logs here |
 //!
 //! # The algorithm
@@ -143,11 +143,23 @@ impl Archive {
         let path = self.dir.join(range.name());
         // A link to a name that is there fails, and renaming a file to another name of its own does nothing.
         let _ = self.vfs.remove(&path);
+        self.check_place()?;
         match self.vfs.link(&log.path, &path) {
             Ok(()) => {}
             Err(_) => self.copy(log, &path)?,
         }
         directory::sync(&*self.vfs, &self.dir)
+    }
+
+    /// An error if the directory is not the one that was locked, but, say, what another file system was mounted on.
+    fn check_place(&self) -> Result<()> {
+        match self.lock.is_in_place(&*self.vfs)? {
+            true => Ok(()),
+            false => {
+                let message = format!("{} is not the archive any more: its LOCK is not there", self.dir.display());
+                Err(Error::new(ErrorKind::Io, message))
+            }
+        }
     }
 
     /// Whether a file in the archive and the log, which begin with the same LSN, hold the same records up to the one of LSN `last`.

@@ -64,6 +64,11 @@ pub struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
+    /// Those that were verified before.
+    pub fn of(bytes: &'a [u8]) -> Records<'a> {
+        Records { bytes }
+    }
+
     /// Those that were not visited yet, back to back.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes

@@ -11,20 +11,26 @@
 //! 4. A gap is an error: there is no store as of a later record without an earlier one. So is damage before the end that is asked
 //!    for; and where no end is named, whatever was durable and cannot be read, so that nobody takes a part for the whole.
 //!
-//! Where one of them leaves off and another goes on, the last record must be the same in both, if both have it; otherwise they
-//! belong to different histories, and nothing is made of the two.
+//! Where one of them leaves off and another goes on, the last record must be the same in both, if both have it, and a checkpoint
+//! must hold what the last records before its end have made, if the archive has those ([`witness`]). Otherwise they belong to
+//! different histories, and nothing is made of the two. What only meets, with nothing that both have, is believed to belong
+//! together.
 //!
 //! The checkpoint is copied byte for byte, and so are the records, into a log of their own; both are read back from the disk
 //! before the new store gets its name, in the order that [`Building`] has. Sources are only read, and may be in use.
+
+mod witness;
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::witness::Witness;
 use crate::archive::{self, Range, times};
 use crate::building::Building;
 use crate::checkpoint;
+use crate::checkpoint::layout::Header;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, Lsn};
 use crate::recovery;
@@ -82,10 +88,10 @@ pub struct Restored {
 /// Makes a store in `dest`, which must not exist or be empty, of what `sources` hold, as it was at some point of its history.
 /// It is verified, and durable when the call returns; a call that fails removes what it made.
 ///
-/// By a time: while a store is open with an archive, it is noted there every 100 ms, if there is something new, which record is
-/// the last durable one. The last of these notes that is not later than the time decides. So nothing is restored that was
-/// acknowledged after that time, and whatever was acknowledged 100 ms before it, or earlier, is (provided that the machine came
-/// to note it in time; a power cut may take the notes of the last second).
+/// By a time: while a store is open with an archive, it is noted there, 20 times a second if there is something new, which record is
+/// the last durable one; the last of these notes that is not later decides. So nothing is restored that was acknowledged after
+/// that time, and what became durable 100 ms before it or earlier is, but for what was not noted any more: when the process was
+/// killed, the last moment before that; when the power failed, the last second.
 ///
 /// An error of the kind [`Invalid`](ErrorKind::Invalid) if the records do not go so far, or the checkpoints are all later; of the
 /// kind [`Corrupt`](ErrorKind::Corrupt) if records are missing in between, or damaged.
@@ -121,10 +127,16 @@ fn make(
     let behind_gap = gather(&**vfs, sources, &mut log)?;
     check_end(&**vfs, sources, base, &log, until, behind_gap)?;
     log.finish()?;
-    if let Some(found) = &base.checkpoint
-        && let Err(error) = found.copy_to(&building)
-    {
-        return if may_be_damaged(sources, &error) { Ok(None) } else { Err(error) };
+    if let Some(found) = &base.checkpoint {
+        let archive = sources.archive.as_deref();
+        let witness = archive.map(|archive| Witness::of(&**vfs, archive, &archive::list(&**vfs, archive)?, found.lsn));
+        let witness = witness.transpose()?.unwrap_or_default();
+        let created_at = match found.copy_to(&building, &witness) {
+            Ok(header) => header.created_at,
+            Err(error) if may_be_damaged(sources, &error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        archive.map_or(Ok(()), |archive| witness.agree(&found.path, archive, created_at))?;
     }
     building.complete(base.checkpoint.is_some())?;
     let (last_lsn, records) = (log.last_lsn, log.last_lsn - checkpoint_lsn);
@@ -214,16 +226,15 @@ fn may_be_damaged(sources: &Sources, error: &Error) -> bool {
 }
 
 impl Checkpoint {
-    /// Copies it, and reads the copy back from the disk.
-    fn copy_to(&self, building: &Building) -> Result<()> {
+    /// Copies it, and reads the copy back from the disk, for `witness` to see.
+    fn copy_to(&self, building: &Building, witness: &Witness) -> Result<Header> {
         let (vfs, path) = (building.vfs(), building.checkpoint());
         let len = self.file.size().map_err(|cause| Error::file("stat", &self.path, &cause))?;
         let copy = vfs.open(&path, Access::Create).map_err(|cause| Error::file("create", &path, &cause))?;
         repair::copy_bytes(&*copy, &path, &Source { file: &*self.file, path: &self.path }, 0, len)?;
         copy.drop_cache();
         let mut stream = Stream::new(vfs, &path, copy);
-        let read = checkpoint::reader::verify(&mut stream, &path, 1);
-        read.map(drop).map_err(|error| match error.kind() {
+        checkpoint::reader::read(&mut stream, &path, 1, witness).map_err(|error| match error.kind() {
             // It is the same byte there, unless the disk has damaged it by now.
             ErrorKind::Corrupt => Error::corrupt(format!("{} is damaged: {error}", self.path.display())),
             _ => error,
@@ -376,18 +387,16 @@ fn follow(vfs: &dyn Vfs, dir: &Path, noted: Lsn, log: &mut NewLog) -> Result<()>
 /// Copies what an archive has from the next record on, up to the first gap.
 fn read_archive(vfs: &dyn Vfs, dir: &Path, log: &mut NewLog) -> Result<()> {
     let ranges = archive::list(vfs, dir)?;
-    // The last of those that begin early enough; of two that begin with the same record, the one that goes further.
-    let holding = |lsn| ranges.iter().rfind(|range| range.first <= lsn && lsn <= range.last);
-    if let Some(range) = holding(log.last_lsn).filter(|_| log.last.is_some()) {
-        visit_archived(vfs, dir, *range, |_, batch, path| match record_of(batch, log.last_lsn) {
+    if let Some(range) = holding(&ranges, log.last_lsn).filter(|_| log.last.is_some()) {
+        visit_archived(vfs, dir, range, |_, batch, path| match record_of(batch, log.last_lsn) {
             Some(record) => log.check_last(record, path).map(|()| false),
             None => Ok(true),
         })?;
     }
     while !log.is_full()
-        && let Some(range) = holding(log.next())
+        && let Some(range) = holding(&ranges, log.next())
     {
-        visit_archived(vfs, dir, *range, |first, batch, path| {
+        visit_archived(vfs, dir, range, |first, batch, path| {
             if first == log.next() {
                 log.push(batch)?;
             } else if record_of(batch, log.next()).is_some() {
@@ -397,6 +406,12 @@ fn read_archive(vfs: &dyn Vfs, dir: &Path, log: &mut NewLog) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// The archived log that holds a record: the last of those that begin early enough, and of two that begin with the same record the
+/// one that goes further.
+fn holding(ranges: &[Range], lsn: Lsn) -> Option<Range> {
+    ranges.iter().rfind(|range| range.first <= lsn && lsn <= range.last).copied()
 }
 
 /// Calls `visit` with the batches of an archived log, the first LSN of each, and the path, until it returns false. Records that the
