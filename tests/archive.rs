@@ -462,21 +462,18 @@ fn a_backup_of_another_store_is_told_by_what_it_holds() {
     let disk = SimDisk::new(15);
     let (store, history) = filled(&disk);
     store.close().unwrap();
-    let theirs = |values: &dyn Fn(u8) -> Vec<u8>, dir: &str, backup: &str, count: u8| {
-        let other = Store::open_on(Arc::new(disk.clone()), dir, &support::options()).unwrap();
-        (0..count).for_each(|key| other.set(&[key], &values(key)).unwrap());
-        other.backup(backup).unwrap();
+    // With the same keys, and with others.
+    for first in [0, 100] {
+        let (dir, backup) = (format!("/other{first}"), format!("/other{first}-backup"));
+        let other = Store::open_on(Arc::new(disk.clone()), &dir, &support::options()).unwrap();
+        (first..first + 6).for_each(|key| other.set(&[key], &[9; 10]).unwrap());
+        other.backup(&backup).unwrap();
         other.close().unwrap();
-    };
-    theirs(&|key| vec![key; 10], "/other", "/others-backup", 6);
-    let mixed = sources(Some("/others-backup"), Some(ARCHIVE), None);
-    for until in [Until::End, Until::Lsn(6), Until::Lsn(8)] {
-        let (kind, message) = error(&disk, &mixed, until);
-        assert_eq!(kind, ErrorKind::Corrupt);
-        assert!(
-            message.ends_with("/checkpoint.dat is not what the records in /archive make: it is another history"),
-            "{message}"
-        );
+        for until in [Until::End, Until::Lsn(6), Until::Lsn(8)] {
+            let (kind, message) = error(&disk, &sources(Some(&backup), Some(ARCHIVE), None), until);
+            let expected = "/checkpoint.dat is not what the records in /archive make: it is another history";
+            assert!(kind == ErrorKind::Corrupt && message.ends_with(expected), "{message}");
+        }
     }
     // Of its own store it is, whatever was deleted, expired, or set twice.
     restored(&disk, &sources(Some(BACKUP), Some(ARCHIVE), None), Until::End).unwrap();
