@@ -49,27 +49,33 @@ impl Building {
             let error = Error::file("open directory", dir, &cause);
             if cause.kind() == io::ErrorKind::NotADirectory { error.with_kind(ErrorKind::Invalid) } else { error }
         })?;
-        Building { outer: Arc::clone(vfs), vfs: entered, dir: dir.to_owned(), lock: None, is_made }.lock()
+        let mut building = Building { outer: Arc::clone(vfs), vfs: entered, dir: dir.to_owned(), lock: None, is_made };
+        building.lock().inspect_err(|error| {
+            // Unless it is somebody else's by now.
+            if is_made && !matches!(error.kind(), ErrorKind::Locked | ErrorKind::Invalid) {
+                let _ = building.vfs.remove(&dir.join(lock::NAME));
+                let _ = vfs.remove_dir(dir);
+            }
+        })?;
+        Ok(building)
     }
 
-    /// Makes sure that nobody else makes a store there. Nothing is removed before that is known.
-    fn lock(mut self) -> Result<Building> {
+    /// Makes sure that nobody else makes a store there. Nothing is ours to be removed before that is known.
+    fn lock(&mut self) -> Result<()> {
         check_free(&*self.vfs, &self.dir, &[])?;
         if !self.is_made {
             directory::keep_name(&*self.outer, &self.dir)?;
         }
-        let lock = DirLock::acquire(&*self.vfs, &self.dir).inspect_err(|_| {
-            if self.is_made {
-                let _ = self.outer.remove_dir(&self.dir);
-            }
-        })?;
+        let lock = DirLock::acquire(&*self.vfs, &self.dir)?;
         // Somebody else may have begun in between, and be done by now.
-        if let Err(error) = check_free(&*self.vfs, &self.dir, &[lock::NAME]) {
-            lock.abandon();
-            return Err(error);
+        match check_free(&*self.vfs, &self.dir, &[lock::NAME]) {
+            Ok(()) => self.lock = Some(lock),
+            Err(error) => {
+                lock.abandon();
+                return Err(error);
+            }
         }
-        self.lock = Some(lock);
-        Ok(self)
+        Ok(())
     }
 
     /// The file system to write it by.

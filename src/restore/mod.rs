@@ -109,7 +109,7 @@ pub fn restore_on(vfs: Arc<dyn Vfs>, dest: &Path, sources: &Sources, until: Unti
         None => make(&vfs, &dest, &sources, &Base::default(), (until, limit))?,
     };
     made.map(|made| Restored { noted_ms, ..made })
-        .ok_or_else(|| Error::corrupt("a checkpoint that is not there is damaged"))
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "a bug in kvwal: what is not begun with is damaged"))
 }
 
 /// Makes the store; `None` if the checkpoint that it was to begin with is damaged, and an archive may make up for that.
@@ -314,7 +314,7 @@ impl NewLog {
         self.file.sync_all().map_err(|cause| Error::file("fsync", &self.path, &cause))?;
         self.file.drop_cache();
         let mut reader = Reader::new(&*self.file, &self.path)?;
-        let Some(mut lsn) = reader.first_lsn()? else { return Ok(()) };
+        let mut lsn = reader.first_lsn()?.unwrap_or(self.next());
         while let Step::Batch(records) = reader.next(lsn)? {
             lsn += records.count() as Lsn;
         }
