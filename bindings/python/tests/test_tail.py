@@ -181,7 +181,8 @@ def test_forgotten(path: Path) -> None:
 def test_interrupted(path: Path, run: Run) -> None:
     """Ctrl-C ends the waiting."""
     program = """
-import sys, kvwal
+import signal, sys, kvwal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
 with kvwal.Store(sys.argv[1]) as db:
     print("waiting", flush=True)
     try:

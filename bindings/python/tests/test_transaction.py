@@ -239,6 +239,7 @@ def test_interrupted(path: Path, run: Run) -> None:
     """Ctrl-C in the middle: nothing is changed, and the store goes on."""
     program = """
 import os, signal, sys, kvwal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
 def change(transaction):
     transaction[b"key"] = b"value"
     os.kill(os.getpid(), signal.SIGINT)

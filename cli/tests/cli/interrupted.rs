@@ -13,6 +13,9 @@ use crate::support::{KVWAL, Place, Ran, flip, names, ran, snapshot, start};
 
 const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
+/// For `env`: where the tests run in the background, a shell may have them ignore SIGINT.
+const RESET: &str = "--default-signal";
+
 /// `load` writes so many entries at once.
 const BATCH: u64 = 10_000;
 
@@ -35,7 +38,7 @@ fn interrupt(
     undo: impl Fn() -> bool,
 ) -> Ran {
     for _ in 0..50 {
-        let mut child = start(place.command(KVWAL).args(command));
+        let mut child = start(place.command("env").args([RESET, KVWAL]).args(command));
         while !is_in_the_middle() && child.try_wait().unwrap().is_none() {
             thread::sleep(Duration::from_millis(1));
         }
@@ -177,7 +180,7 @@ fn loading(place: &Place, script: &str) -> Child {
 fn a_load_that_is_interrupted_says_what_is_in_the_store() {
     for signal in ENDING {
         let place = Place::new();
-        let mut child = loading(&place, "exec $KVWAL load s --create");
+        let mut child = loading(&place, "exec env --default-signal $KVWAL load s --create");
         // Otherwise it would see the end of its input, and be done.
         let _input = child.stdin.take();
         send(signal, &child);
@@ -207,7 +210,7 @@ fn a_tail_is_ended_by_a_signal() {
     let before = snapshot(&place.path("s"));
     for signal in ENDING {
         let mut command = place.command("bash");
-        command.args(["-c", "exec $KVWAL tail s --follow > out"]).env("KVWAL", KVWAL);
+        command.args(["-c", "exec env --default-signal $KVWAL tail s --follow > out"]).env("KVWAL", KVWAL);
         let child = start(&mut command);
         let out = place.path("out");
         while !fs::read_to_string(&out).is_ok_and(|text| text.ends_with("b = 2\n")) {
