@@ -9,12 +9,9 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{KVWAL, Place, Ran, flip, names, ran, snapshot, start};
+use crate::support::{KVWAL, Place, RESET, Ran, flip, names, ran, snapshot, start};
 
 const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
-
-/// For `env`: where the tests run in the background, a shell may have them ignore SIGINT.
-const RESET: &str = "--default-signal";
 
 /// `load` writes so many entries at once.
 const BATCH: u64 = 10_000;

@@ -12,6 +12,9 @@ use serde_json::Value;
 
 pub const KVWAL: &str = env!("CARGO_BIN_EXE_kvwal");
 
+/// For `env`, before the tool: where the tests run in the background, a shell may have them ignore SIGINT.
+pub const RESET: &str = "--default-signal";
+
 /// A directory that is removed in the end.
 pub struct Place(tempfile::TempDir);
 

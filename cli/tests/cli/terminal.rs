@@ -8,7 +8,7 @@ use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{KVWAL, Place};
+use crate::support::{KVWAL, Place, RESET};
 
 /// The end of a terminal that a person sees.
 struct Terminal {
@@ -80,8 +80,8 @@ fn a_terminal_has_colours_unless_they_are_not_wanted() {
 fn long_work_shows_on_a_terminal_that_it_goes_on() {
     for is_interrupted in [false, true] {
         let place = Place::new();
-        let mut command = place.command(KVWAL);
-        command.args(["load", "s", "--create"]).stdin(Stdio::piped());
+        let mut command = place.command("env");
+        command.args([RESET, KVWAL, "load", "s", "--create"]).stdin(Stdio::piped());
         let mut terminal = Terminal::of(&mut command);
         let mut child = command.spawn().unwrap();
         drop(command);
