@@ -129,6 +129,7 @@ impl Archive {
             // Damaged in its first batch, and left for the checkpoint that covers it.
             return Ok(());
         }
+        self.check_place()?;
         for kept in list(&*self.vfs, &self.dir)?.into_iter().filter(|kept| kept.overlaps(range)) {
             if kept.first != first || !self.agrees(kept, log, kept.last.min(range.last))? {
                 let (kept, dir) = (kept.name(), self.dir.display());
@@ -143,7 +144,6 @@ impl Archive {
         let path = self.dir.join(range.name());
         // A link to a name that is there fails, and renaming a file to another name of its own does nothing.
         let _ = self.vfs.remove(&path);
-        self.check_place()?;
         match self.vfs.link(&log.path, &path) {
             Ok(()) => {}
             Err(_) => self.copy(log, &path)?,

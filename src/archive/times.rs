@@ -196,28 +196,34 @@ pub fn look_up(vfs: &dyn Vfs, dir: &Path, time_ms: u64) -> Result<Option<Moment>
 
 /// The last entry: all records up to its LSN are durable, also in the files of a store that is open.
 pub fn last(vfs: &dyn Vfs, dir: &Path) -> Result<Option<Moment>> {
-    let mut last = None;
-    read(vfs, dir, |moment| last = Some(moment))?;
-    Ok(last)
+    for (_, name) in list(vfs, dir)?.into_iter().rev() {
+        let mut last = None;
+        read_file(vfs, &dir.join(name), &mut |moment| last = Some(moment))?;
+        if last.is_some() {
+            return Ok(last);
+        }
+    }
+    Ok(None)
 }
 
 /// Calls `visit` with all entries, in the order of writing.
 fn read(vfs: &dyn Vfs, dir: &Path, mut visit: impl FnMut(Moment)) -> Result<()> {
+    list(vfs, dir)?.into_iter().try_for_each(|(_, name)| read_file(vfs, &dir.join(name), &mut visit))
+}
+
+/// Calls `visit` with the entries of one file.
+fn read_file(vfs: &dyn Vfs, path: &Path, visit: &mut impl FnMut(Moment)) -> Result<()> {
+    let file = vfs.open(path, Access::Read).map_err(|cause| Error::file("open", path, &cause))?;
     let mut bytes = reader::buffer(ENTRIES_AT_ONCE * ENTRY_LEN)?;
-    for (_, name) in list(vfs, dir)? {
-        let path = dir.join(name);
-        let file = vfs.open(&path, Access::Read).map_err(|cause| Error::file("open", &path, &cause))?;
-        let mut at = 0;
-        loop {
-            let got = reader::read(&*file, &path, &mut bytes, at)?;
-            bytes[..got].chunks_exact(ENTRY_LEN).filter_map(Moment::decode).for_each(&mut visit);
-            at += got as u64;
-            if got < bytes.len() {
-                break;
-            }
+    let mut at = 0;
+    loop {
+        let got = reader::read(&*file, path, &mut bytes, at)?;
+        bytes[..got].chunks_exact(ENTRY_LEN).filter_map(Moment::decode).for_each(&mut *visit);
+        at += got as u64;
+        if got < bytes.len() {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@
 
 mod witness;
 
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,8 +40,9 @@ use crate::vfs::stream::Stream;
 use crate::vfs::{self, Access, File, Vfs};
 use crate::wal::Follower;
 use crate::wal::behind;
+use crate::wal::cursor::open_if_there;
 use crate::wal::pair::{LOG, NEXT};
-use crate::wal::reader::{Bad, Reader, Step};
+use crate::wal::reader::{Bad, Reader, Records, Step};
 use crate::wal::repair::{self, Source};
 use crate::wal::scan;
 
@@ -202,11 +203,7 @@ impl Base {
         let Some(path) = sources.stores().next().map(|dir| dir.join(checkpoint::NAME)) else {
             return Ok(Base::default());
         };
-        let file = match vfs.open(&path, Access::Read) {
-            Ok(file) => file,
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Base::default()),
-            Err(cause) => return Err(Error::file("open", &path, &cause)),
-        };
+        let Some(file) = open_if_there(vfs, &path)? else { return Ok(Base::default()) };
         match checkpoint::reader::header(&*file, &path) {
             Ok(header) if header.lsn > limit => Ok(Base { checkpoint: None, too_late: Some((path, header.lsn)) }),
             Ok(header) => Ok(Base { checkpoint: Some(Checkpoint { file, path, lsn: header.lsn }), too_late: None }),
@@ -275,20 +272,15 @@ impl NewLog {
 
     /// Appends a batch, whose first record is the next one, if it is wanted.
     fn push(&mut self, batch: &[u8]) -> Result<()> {
-        let mut last_lsn = self.last_lsn;
-        let mut last = batch;
-        let mut rest = batch;
-        while !rest.is_empty() {
-            (last, rest) = rest.split_at(format::record_len(rest)?);
-            last_lsn += 1;
-        }
+        let last_lsn = self.last_lsn + Records::of(batch).count() as Lsn;
         if last_lsn > self.limit {
             self.is_divided = true;
             return Ok(());
         }
         self.bytes.try_reserve(batch.len()).map_err(|_| Error::no_memory(batch.len()))?;
         self.bytes.extend_from_slice(batch);
-        (self.last_lsn, self.last) = (last_lsn, last.first_chunk().copied());
+        self.last = record_of(batch, last_lsn).and_then(|last| last.first_chunk().copied());
+        self.last_lsn = last_lsn;
         if self.bytes.len() >= PIECE { self.flush() } else { Ok(()) }
     }
 
@@ -442,16 +434,15 @@ fn visit_archived(
     Ok(())
 }
 
-/// The record with this LSN, if it is in the batch.
-fn record_of(mut batch: &[u8], lsn: Lsn) -> Option<&[u8]> {
-    while let Ok(len) = format::record_len(batch) {
-        let (record, rest) = batch.split_at(len);
-        if format::decode_checked(record).is_ok_and(|record| record.lsn == lsn) {
-            return Some(record);
+/// The bytes of a batch from the record with this LSN on, if it is in there.
+fn record_of(batch: &[u8], lsn: Lsn) -> Option<&[u8]> {
+    let mut records = Records::of(batch);
+    loop {
+        let from_here = records.bytes();
+        if records.next()?.lsn == lsn {
+            return Some(from_here);
         }
-        batch = rest;
     }
-    None
 }
 
 fn another_history(lsn: Lsn, path: &Path) -> Error {
@@ -528,10 +519,8 @@ fn find_damage(vfs: &dyn Vfs, dir: &Path, expected: Lsn) -> Result<Option<Bad>> 
 fn logs(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<(Arc<dyn File>, PathBuf)>> {
     let mut logs = Vec::new();
     for path in [dir.join(LOG), dir.join(NEXT)] {
-        match vfs.open(&path, Access::Read) {
-            Ok(file) => logs.push((file, path)),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
-            Err(cause) => return Err(Error::file("open", &path, &cause)),
+        if let Some(file) = open_if_there(vfs, &path)? {
+            logs.push((file, path));
         }
     }
     Ok(logs)

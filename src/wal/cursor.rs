@@ -21,10 +21,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::pair::{LOG, NEXT};
-use super::reader::{Reader, Step};
+use super::reader::{Reader, Records, Step};
 use crate::checkpoint;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{self, Lsn, Record};
+use crate::format::{Lsn, Record};
 use crate::vfs::{Access, File, Vfs};
 
 /// Bytes of records that are fetched at once, if there are as many.
@@ -102,8 +102,8 @@ impl Cursor {
 
     /// Takes the next of the records that were fetched.
     pub fn take(&mut self) -> Option<Record<'_>> {
-        let (record, len) = first_record(&self.fetched[self.taken..])?;
-        self.taken += len;
+        let record = Records::of(&self.fetched[self.taken..]).next()?;
+        self.taken += record.encoded_len();
         Some(record)
     }
 
@@ -137,7 +137,7 @@ impl Cursor {
     /// The LSN of the newest checkpoint, if there is one that can be read.
     pub fn newest_checkpoint(&self) -> Result<Option<Lsn>> {
         let path = self.dir.join(checkpoint::NAME);
-        let Some(file) = open(&*self.vfs, &path)? else { return Ok(None) };
+        let Some(file) = open_if_there(&*self.vfs, &path)? else { return Ok(None) };
         match checkpoint::reader::header(&*file, &path) {
             Ok(header) => Ok(Some(header.lsn)),
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
@@ -163,7 +163,7 @@ impl Cursor {
         let mut found: Option<Place> = None;
         for name in [LOG, NEXT, LOG] {
             let path = self.dir.join(name);
-            let Some(file) = open(&*self.vfs, &path)? else { continue };
+            let Some(file) = open_if_there(&*self.vfs, &path)? else { continue };
             let Some(first) = Reader::in_chunks(&*file, &path, 0, CHUNK)?.first_lsn()? else { continue };
             let is_later = found.as_ref().is_none_or(|found| found.first < first);
             if first <= self.next && is_later {
@@ -213,7 +213,8 @@ impl Place {
     }
 }
 
-fn open(vfs: &dyn Vfs, path: &Path) -> Result<Option<Arc<dyn File>>> {
+/// Opens a file for reading, if there is one.
+pub fn open_if_there(vfs: &dyn Vfs, path: &Path) -> Result<Option<Arc<dyn File>>> {
     match vfs.open(path, Access::Read) {
         Ok(file) => Ok(Some(file)),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -221,19 +222,7 @@ fn open(vfs: &dyn Vfs, path: &Path) -> Result<Option<Arc<dyn File>>> {
     }
 }
 
-/// The record at the beginning of verified ones, and its length.
-fn first_record(bytes: &[u8]) -> Option<(Record<'_>, usize)> {
-    let len = format::record_len(bytes).ok()?;
-    Some((format::decode_checked(&bytes[..len]).expect("verified when it was read"), len))
-}
-
 /// How many bytes of verified records lie before the one with this LSN.
 fn len_before(bytes: &[u8], lsn: Lsn) -> usize {
-    let mut len = 0;
-    while let Some((record, record_len)) = first_record(&bytes[len..])
-        && record.lsn < lsn
-    {
-        len += record_len;
-    }
-    len
+    Records::of(bytes).take_while(|record| record.lsn < lsn).map(|record| record.encoded_len()).sum()
 }
