@@ -214,6 +214,8 @@ fn fail_each_call_of_a_checkpoint(prepared: &SimDisk, history: &History, crashes
         let (disk, mut history) = (prepared.fork(), history.clone());
         let mut store = open(&disk);
         history.set(&store, 3, 30);
+        // Otherwise it may be the thread that keeps the time whose call fails.
+        wait_until_noted(&disk, history.last_lsn());
         disk.fail(Fault { call: None, after, times: 1, errno: libc::ENOSPC, short_first: false });
         let made = store.checkpoint();
         let struck = disk.heal();
