@@ -175,6 +175,40 @@ static inline int end_of_child(const struct plan *plan, const struct child *chil
     return status;
 }
 
+/* ---- The files that make a store, as they are ---- */
+
+static const char *const STORE_FILES[] = {"LOCK",     "wal.log",        "wal.next",
+                                          "wal.tmp",  "checkpoint.dat", "checkpoint.tmp"};
+
+/* Reads them; one that cannot be opened has no data. */
+static inline void read_store(const char *dir, struct bytes files[ARRAY_LEN(STORE_FILES)])
+{
+    size_t i;
+
+    for (i = 0; i < ARRAY_LEN(STORE_FILES); i++) {
+        char *path = join_path(dir, STORE_FILES[i]);
+
+        files[i] = access(path, R_OK) == 0 ? read_file(path) : (struct bytes){NULL, 0};
+        free(path);
+    }
+}
+
+/* Makes the directory and writes them into it, and frees them. */
+static inline void write_store(const char *dir, struct bytes files[ARRAY_LEN(STORE_FILES)])
+{
+    size_t i;
+
+    CHECK_SYS(mkdir(dir, 0777) == 0);
+    for (i = 0; i < ARRAY_LEN(STORE_FILES); i++) {
+        char *path = join_path(dir, STORE_FILES[i]);
+
+        if (files[i].data != NULL)
+            write_file(path, files[i].data, files[i].len);
+        free_bytes(&files[i]);
+        free(path);
+    }
+}
+
 static inline uint64_t operations_of(const struct writer *writers, unsigned count)
 {
     uint64_t operations = 0;

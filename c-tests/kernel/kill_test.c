@@ -18,25 +18,13 @@ static struct {
     uint64_t kills, unborn, operations, copies, checkpoints;
 } total;
 
-/* The files of a store, one by one; what is in quarantine/ is not looked at by an open. */
+/* What is in quarantine/ is not looked at by an open. */
 static void copy_store(const char *from, const char *to)
 {
-    static const char *const names[] = {"LOCK", "wal.log", "wal.next", "checkpoint.dat", "checkpoint.tmp"};
-    size_t i;
+    struct bytes files[ARRAY_LEN(STORE_FILES)];
 
-    CHECK_SYS(mkdir(to, 0777) == 0);
-    for (i = 0; i < ARRAY_LEN(names); i++) {
-        char *source = join_path(from, names[i]);
-        char *target = join_path(to, names[i]);
-
-        if (path_exists(source)) {
-            struct bytes bytes = read_file(source);
-            write_file(target, bytes.data, bytes.len);
-            free_bytes(&bytes);
-        }
-        free(source);
-        free(target);
-    }
+    read_store(from, files);
+    write_store(to, files);
 }
 
 static void examine(const char *dir, const struct plan *plan, struct writer *writers, int is_copy)
