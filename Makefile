@@ -8,7 +8,7 @@
 #   make check    formatting, lints, header up to date, exported symbols, binary interface
 #   make torture  look for lost data, for SECONDS=600; make fuzz, and others: see torture/hunt.mk
 #   make server-test   the server alone: see server/server.mk
-#   make nightly  the property tests with 10,000 cases, more power cuts in recoveries, and threads under helgrind and drd for longer
+#   make nightly  the property tests with 10,000 cases, all power cuts and bit flips, and threads under helgrind and drd for longer
 #   make header   take over the generated header after a change of src/ffi
 #   make install PREFIX=/usr/local, uninstall, deb, install-test, abi, golden: see packaging/install.mk
 #   make clean
@@ -122,7 +122,7 @@ check: tools
 	tools/abi.sh $(LIB_DIR)/libkvwal.so
 
 nightly: build broken-all
-	PROPTEST_CASES=10000 KVWAL_POWER_CUTS=16 $(CARGO) test --release --features sim
+	PROPTEST_CASES=10000 KVWAL_THOROUGH=1 $(CARGO) test --release --features sim
 	@tools/need.sh g++ valgrind strace python3
 	@$(MAKE) --no-print-directory $(PROGRAMS)
 	HELGRIND_ITERATIONS=300 DRD_ITERATIONS=20 c-tests/run.sh $(OUT)

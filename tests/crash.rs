@@ -1,6 +1,6 @@
 //! Power cuts and kills on a simulated disk, at every call that the store makes.
 
-use crate::support::{Model, open, workload};
+use crate::support::{self, Model, open, workload};
 use kvwal::vfs::sim::SimDisk;
 
 /// Runs the workload until the power goes off at a call; `None` when it came to its end before.
@@ -35,14 +35,10 @@ fn kill_at_every_call() {
     }
 }
 
-/// How many power cuts are tried at each call of a recovery. There are thousands of such calls, so few will do;
-/// `KVWAL_POWER_CUTS` sets how many, and `make nightly` takes 16.
-fn power_cuts() -> u64 {
-    std::env::var("KVWAL_POWER_CUTS").map_or(2, |count| count.parse().expect("KVWAL_POWER_CUTS is a number"))
-}
-
-/// Ends the workload at every call in turn, and the recovery from that at every call in turn.
+/// Ends the workload at every call in turn, and the recovery from that at every call in turn. There are thousands of
+/// those, so that one power cut at each, with a seed of its own, will do.
 fn power_cut_in_recovery_after(end: impl Fn(&SimDisk, u64)) {
+    let cuts = if support::is_thorough() { 16 } else { 1 };
     let mut states = 0;
     for calls in 0.. {
         let Some((disk, model)) = run_until_power_off(calls) else { break };
@@ -53,10 +49,11 @@ fn power_cut_in_recovery_after(end: impl Fn(&SimDisk, u64)) {
             if open(&disk).is_ok() {
                 break;
             }
-            for seed in 0..power_cuts() {
+            for _ in 0..cuts {
                 let (disk, mut model) = (disk.fork(), model.clone());
-                disk.crash(seed);
-                model.check_and_go_on(&disk, &format!("ended at call {calls}, power cut at {recovery_calls}, {seed}"));
+                disk.crash(states);
+                model
+                    .check_and_go_on(&disk, &format!("ended at call {calls}, power cut at {recovery_calls}, {states}"));
                 states += 1;
             }
         }

@@ -1,9 +1,10 @@
-//! Every bit flip, every truncation, every blanked or filled piece and every swap of two records, of each file of a store
-//! that a checkpoint left in one of four states. What has to come of it says the second reader.
+//! A flipped bit in every byte (every bit in `make nightly`), every truncation, every blanked or filled piece and every
+//! swap of two records, of each file of a store that a checkpoint left in one of four states. What has to come of it says
+//! the second reader.
 
 use crate::support::opening::{Evidence, check_open, disk_with};
 use crate::support::reader::{self, Files};
-use crate::support::sample::stores;
+use crate::support::{self, sample::stores};
 
 type Pick = fn(&mut Files) -> &mut Option<Vec<u8>>;
 
@@ -62,9 +63,11 @@ fn a_wrong_recovery_is_noticed() {
 }
 
 #[test]
-fn every_bit_flip() {
+fn a_bit_flip_in_every_byte() {
+    // Not always the same bit of a byte, and in time each one of every field. `damage` flips every bit of a log.
+    let step = if support::is_thorough() { 1 } else { 7 };
     check_all(|bytes| {
-        (0..bytes.len() * 8).map(move |bit| {
+        (0..bytes.len() * 8).step_by(step).map(move |bit| {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             (format!("bit {bit}"), damaged)

@@ -220,9 +220,13 @@ impl Table {
         Ok(())
     }
 
-    /// Makes room for so many keys in all, as far as there is memory, so that the shards need not grow one by one.
+    /// Makes room for so many keys in all, as far as there is memory, so that the shards need not grow one by one. Those of
+    /// a table with fewer keys than shards need not.
     pub fn reserve(&self, keys: u64) {
         let each = usize::try_from(keys / SHARDS as u64).unwrap_or(usize::MAX);
+        if each == 0 {
+            return;
+        }
         let pin = self.domain.pin(0);
         self.shards.iter().for_each(|shard| self.lock(shard, &pin).reserve(each));
     }

@@ -14,6 +14,11 @@ use kvwal::format;
 use kvwal::vfs::sim::SimDisk;
 use kvwal::{Batch, Error, Options, Size, Store, Verdict};
 
+/// Whether the sweeps are to leave nothing out, however long that takes: in `make nightly`.
+pub fn is_thorough() -> bool {
+    std::env::var_os("KVWAL_THOROUGH").is_some()
+}
+
 /// Where the store lies on a simulated disk.
 pub const DIR: &str = "/store";
 
