@@ -19,6 +19,9 @@ CC := gcc
 endif
 SOURCE_DIR ?= /usr/include
 
+# Compiling a whole tree takes half as much again if it is noted down what a next time could keep.
+export CARGO_INCREMENTAL ?= 0
+
 # Lints and tests take the same packages with the same features, so that nothing is compiled twice.
 WORKSPACE := --workspace --exclude kvwal-fuzz --features sim
 
@@ -35,6 +38,7 @@ C_TESTS := wal_full_test wal_crash_test kv_correctness_test api_test lookups_tes
 CXX_TESTS := test_wal_format cpp_test
 PROGRAMS := $(foreach kind,shared static,$(addprefix $(OUT)/$(kind)/,$(C_TESTS) $(CXX_TESTS))) \
     $(addprefix $(OUT)/,threads_race commit_cost cpp_no_exceptions quick_start)
+LINK = $(if $(filter $(CXX_TESTS),$(@F)),$(CXX),$(CC))
 C_PARTS := $(addprefix c-part-,drd memcheck helgrind plain)
 
 # Makes targets two at a time, for what keeps one core busy. What one of them prints comes when it has ended. The compiler is
@@ -53,7 +57,8 @@ RESULTS ?= bench/results
 PEERS := redis-server $(addprefix package:,liblmdb-dev librocksdb-dev libleveldb-dev libsqlite3-dev libdb-dev \
     libtkrzw-dev libhiredis-dev)
 
-.PHONY: build run test check nightly header clean rust-test c-test $(C_PARTS) bench bench-server bench-smoke tools
+.SECONDARY: # the objects are kept
+.PHONY: build run test check nightly header clean rust-test c-test c-programs $(C_PARTS) bench bench-server bench-smoke tools
 
 build: tools
 	$(CARGO) build --release -p kvwal -p kvwal-cli -p kv_server
@@ -74,7 +79,10 @@ run: build
 	@$(MAKE) --no-print-directory $(OUT)/header_store
 	$(OUT)/header_store $(SOURCE_DIR)
 
-test: rust-test c-test server-clients python-test install-test hunt-smoke bench-smoke
+test:
+	@echo "two parts at a time: each part's output comes when it has ended"
+	@$(TOGETHER) rust-test $(C_PARTS) $(HUNT_PARTS) install-test server-clients python-test
+	@$(MAKE) --no-print-directory bench-smoke
 	@echo "all tests passed"
 
 rust-test: tools
@@ -82,12 +90,14 @@ rust-test: tools
 
 include torture/hunt.mk server/server.mk packaging/install.mk bindings/python/python.mk
 
-c-test: build
-	@tools/need.sh g++ valgrind strace python3
-	@$(TOGETHER) $(PROGRAMS)
+c-test:
 	@$(TOGETHER) $(C_PARTS)
 
-$(C_PARTS): c-part-%:
+c-programs: build
+	@tools/need.sh g++ valgrind strace python3
+	@$(MAKE) --no-print-directory $(PROGRAMS)
+
+$(C_PARTS): c-part-%: c-programs
 	c-tests/run.sh $(OUT) $*
 
 # What is missing is left out, by name; so nothing but the measuring itself may fail here.
@@ -121,31 +131,30 @@ check: tools
 	tools/check_symbols.sh $(LIB_DIR)/libkvwal.so
 	tools/abi.sh $(LIB_DIR)/libkvwal.so
 
-nightly: build broken-all
+nightly: c-programs broken-all
 	PROPTEST_CASES=10000 KVWAL_THOROUGH=1 $(CARGO) test --release --features sim
-	@tools/need.sh g++ valgrind strace python3
-	@$(MAKE) --no-print-directory $(PROGRAMS)
 	HELGRIND_ITERATIONS=300 DRD_ITERATIONS=20 c-tests/run.sh $(OUT)
 
 header: tools
 	$(CARGO) build --release
 	tools/check_header.sh --take
 
-$(OUT)/shared/%: c-tests/%.c c-tests/support.h include/kvwal.h $(LIB_DIR)/libkvwal.so
+# Compiled once, linked twice.
+$(OUT)/objects/%.o: c-tests/%.c c-tests/support.h include/kvwal.h
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -o $@ $< $(SHARED)
+	$(CC) $(CFLAGS) -c -o $@ $<
 
-$(OUT)/static/%: c-tests/%.c c-tests/support.h include/kvwal.h $(LIB_DIR)/libkvwal.a
+$(OUT)/objects/%.o: c-tests/%.cpp include/kvwal.hpp include/kvwal.h
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -o $@ $< $(STATIC)
+	$(CXX) $(CXXFLAGS) -c -o $@ $<
 
-$(OUT)/shared/%: c-tests/%.cpp include/kvwal.hpp include/kvwal.h $(LIB_DIR)/libkvwal.so
+$(OUT)/shared/%: $(OUT)/objects/%.o $(LIB_DIR)/libkvwal.so
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) -o $@ $< $(SHARED)
+	$(LINK) -o $@ $< $(SHARED)
 
-$(OUT)/static/%: c-tests/%.cpp include/kvwal.hpp include/kvwal.h $(LIB_DIR)/libkvwal.a
+$(OUT)/static/%: $(OUT)/objects/%.o $(LIB_DIR)/libkvwal.a
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) -o $@ $< $(STATIC)
+	$(LINK) -o $@ $< $(STATIC)
 
 # With a lock left out of the test's own bookkeeping, which helgrind and drd must notice.
 $(OUT)/threads_race: c-tests/threads_test.c c-tests/support.h include/kvwal.h $(LIB_DIR)/libkvwal.so

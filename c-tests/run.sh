@@ -19,7 +19,7 @@ export TMPDIR=$work
 tests=(wal_full_test wal_crash_test kv_correctness_test api_test lookups_test feed_test archive_test threads_test \
     transactions_test test_wal_format cpp_test)
 # How much each of the threads does under valgrind's thread checkers, which are slow, drd above all.
-declare -A iterations=([helgrind]=${HELGRIND_ITERATIONS:-30} [drd]=${DRD_ITERATIONS:-8})
+declare -A iterations=([helgrind]=${HELGRIND_ITERATIONS:-15} [drd]=${DRD_ITERATIONS:-4})
 passed=0
 
 fail() {

@@ -24,9 +24,9 @@ mkdir -p "$out"
 
 # On a stable compiler, too. With --target the flags are not for build scripts, which are there from other builds.
 built=${CARGO_TARGET_DIR:-$root/target}
-RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
-    CARGO_TARGET_DIR=$built "${CARGO:-cargo}" rustc --quiet --manifest-path "$root/Cargo.toml" --lib \
-    --crate-type staticlib --target "$target"
+RUSTC_WRAPPER=$root/c-tests/tsan-rustc.sh CARGO_PROFILE_DEV_OPT_LEVEL=0 \
+    RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" CARGO_TARGET_DIR=$built \
+    "${CARGO:-cargo}" rustc --quiet --manifest-path "$root/Cargo.toml" --lib --crate-type staticlib --target "$target"
 
 # compile PROGRAM FLAGS...
 compile() {

@@ -113,8 +113,8 @@ impl Store {
     fn open_locked(vfs: Arc<dyn Vfs>, dir: PathBuf, options: &Options) -> Result<Store> {
         let owner = Owner::current().map_err(|cause| Error::file("open", &dir, &cause))?;
         let Recovered { table, log, next, checkpoint, report, is_new } = recovery::recover(&*vfs, &dir, options)?;
-        let archive =
-            options.archive_dir.as_ref().map(|archive| open_archive(&vfs, archive, report.last_lsn)).transpose()?;
+        let archive = options.archive_dir.as_ref();
+        let archive = archive.map(|archive| open_archive(&vfs, archive, &dir, report.last_lsn)).transpose()?;
         let ahead = options.preallocate_bytes();
         let fills = options.sync == SyncMode::Always && Ahead::wants_filler(ahead);
         let bell = match fills || options.sync == SyncMode::Interval {
@@ -576,9 +576,13 @@ impl Keys {
     }
 }
 
-/// The archive `dir` of a store that ends with the record `last_lsn`.
-fn open_archive(vfs: &Arc<dyn Vfs>, dir: &Path, last_lsn: Lsn) -> Result<Archive> {
+/// The archive `dir` of the store in `store`, which ends with the record `last_lsn`.
+fn open_archive(vfs: &Arc<dyn Vfs>, dir: &Path, store: &Path, last_lsn: Lsn) -> Result<Archive> {
     let dir = std::path::absolute(dir).map_err(|cause| Error::file("open", dir, &cause))?;
+    if dir == store {
+        let message = format!("{} is the store: its archive needs a directory of its own", dir.display());
+        return Err(Error::new(ErrorKind::Invalid, message));
+    }
     Archive::open(vfs, &dir, last_lsn)
 }
 

@@ -419,6 +419,16 @@ fn a_damaged_store_does_not_keep_the_archive_from_being_used() {
 }
 
 #[test]
+fn the_store_itself_is_no_archive() {
+    let disk = SimDisk::new(11);
+    let options = Options { archive_dir: Some(DIR.into()), ..support::options() };
+    let error = Store::open_on(Arc::new(disk.clone()), DIR, &options).err().expect("it is refused");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.to_string(), "/store is the store: its archive needs a directory of its own");
+    support::open(&disk).unwrap();
+}
+
+#[test]
 fn an_archive_is_of_one_history() {
     let disk = SimDisk::new(10);
     let (store, _) = filled(&disk);

@@ -78,7 +78,7 @@ case ${1:?smoke, or seconds for each target} in
         # From the same beginning each time: what an earlier run has gathered is left aside.
         OUT=target/fuzz/smoke
         rm -rf "$OUT"
-        hunt 4
+        hunt 3
         ;;
     *)
         SEED=${SEED:-$((RANDOM * 32768 + RANDOM + 1))}

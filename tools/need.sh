@@ -50,5 +50,8 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
     exit 1
 fi
 echo "installing ${packages[*]}"
+# Two parts of the tests may get here at once.
+exec 9> "${TMPDIR:-/tmp}/kvwal-need.lock"
+flock 9
 apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${packages[@]}" > /dev/null

@@ -6,7 +6,8 @@
 #   make schedules             threads in thousands of orders, each decided by a seed; SCHEDULES=10 for ten times as many
 #   make tsan                  threads under ThreadSanitizer
 #   make fuzz SECONDS=60       so long for each target; SEED=n repeats a run
-#   make broken                breaks the library on purpose, in many ways, and has the torture find each of them out
+#   make broken                breaks the library on purpose, in many ways, and has the torture find each of them out;
+#                              broken-smoke in six of them
 #   make broken-all            the same for the schedules, the histories and ThreadSanitizer, too
 #   make mutants               changes the code in one small place at a time, and sees whether a test notices; takes hours;
 #                              FILE=src/format.rs for one file
@@ -25,12 +26,19 @@ SCHEDULED := -p kvwal -p kvwal-torture --features sim
 MANY_THREADS = target/$(HOST)/debug/kvwal-torture
 with_seed = $(if $(SEED),--seed $(SEED))
 
-.PHONY: hunt-smoke torture torture-build torture-smoke torture-replay kernel-test schedules tsan fuzz fuzz-smoke \
-    broken broken-all mutants
+HUNT_PARTS := broken-smoke hunt-in-turn tsan kernel-test
 
-# What cargo builds for more than one of them comes first.
-hunt-smoke: torture-build
-	@$(TOGETHER) broken torture-smoke schedules tsan fuzz-smoke kernel-test
+.PHONY: hunt-smoke hunt-in-turn torture torture-build torture-smoke torture-replay kernel-test schedules tsan fuzz fuzz-smoke \
+    broken broken-smoke broken-all mutants
+
+hunt-smoke:
+	@$(TOGETHER) $(HUNT_PARTS)
+
+# For schedules and for fuzzing the library is compiled in different ways under the same name, and should be but once for each.
+hunt-in-turn:
+	@$(MAKE) --no-print-directory torture-smoke
+	@$(MAKE) --no-print-directory schedules
+	@$(MAKE) --no-print-directory fuzz-smoke
 
 torture: torture-build
 	$(ONE_THREAD) run --seconds $$(($(SECONDS) * 35 / 100)) $(with_seed)
@@ -72,7 +80,13 @@ fuzz-smoke: tools
 
 broken: tools
 	@tools/need.sh patch
-	CARGO="$(CARGO)" torture/broken.sh
+	CARGO="$(CARGO)" torture/broken.sh torture
+
+# One for each of the things that the torture asks for.
+broken-smoke: tools
+	@tools/need.sh patch
+	CARGO="$(CARGO)" torture/broken.sh $(addprefix torture/,acknowledged-before-sync appended-behind-unproven-tail \
+	    batch-in-part durable-lsn-ahead quarantine-skipped rollback-forgotten)
 
 broken-all: tools
 	@tools/need.sh patch
