@@ -24,7 +24,7 @@ mkdir -p "$out"
 
 # On a stable compiler, too. With --target the flags are not for build scripts, which are there from other builds.
 built=${CARGO_TARGET_DIR:-$root/target}
-RUSTC_WRAPPER=$root/c-tests/tsan-rustc.sh CARGO_PROFILE_DEV_OPT_LEVEL=0 \
+RUSTC_WRAPPER=$root/c-tests/tsan-rustc.sh \
     RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" CARGO_TARGET_DIR=$built \
     "${CARGO:-cargo}" rustc --quiet --manifest-path "$root/Cargo.toml" --lib --crate-type staticlib --target "$target"
 
