@@ -52,8 +52,8 @@ fn power_cut_in_recovery_after(end: impl Fn(&SimDisk, u64)) {
             for _ in 0..cuts {
                 let (disk, mut model) = (disk.fork(), model.clone());
                 disk.crash(states);
-                model
-                    .check_and_go_on(&disk, &format!("ended at call {calls}, power cut at {recovery_calls}, {states}"));
+                let context = format!("ended at call {calls}, power cut at {recovery_calls}, {states}");
+                model.check_and_go_on(&disk, &context);
                 states += 1;
             }
         }

@@ -36,8 +36,8 @@ enum {
 
 struct disk {
     const char *device, *image, *mountpoint;
-    char *blank; /* the image with nothing in it */
-    char *saved; /* what a power cut leaves of it */
+    char *blank; /* the image with nothing in it; NULL with a journal, which needs none */
+    char *saved; /* what a power cut leaves of the image */
     char *store;
     int has_journal;
 };
@@ -316,10 +316,12 @@ int main(int argc, char **argv)
     }
     disk = (struct disk){.device = argv[1], .image = argv[2], .mountpoint = argv[3]};
     disk.saved = beside(disk.image, ".saved");
-    disk.blank = beside(disk.image, ".blank");
-    copy_file(disk.image, disk.blank);
     disk.store = join_path(disk.mountpoint, "store");
     disk.has_journal = find_journal(&disk);
+    if (!disk.has_journal) {
+        disk.blank = beside(disk.image, ".blank");
+        copy_file(disk.image, disk.blank);
+    }
     child_dir = disk.store;
     until = seconds_now() + atof(argv[4]);
     random = strtoull(argv[5], NULL, 10);
